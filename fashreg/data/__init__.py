@@ -1,0 +1,1 @@
+"""Data: tables, pictures, and the drawn Atelier set."""

@@ -1,0 +1,85 @@
+"""Everything fashreg raises on purpose.
+
+    FashregError
+    ├── ComponentError               a component cannot be found or made
+    │   ├── UnknownComponentError    (LookupError) no such name; says what is near and what to install
+    │   ├── AmbiguousNameError       (LookupError) two plugins, one name; lists the qualified spellings
+    │   ├── PluginError              an installed plugin does not import or does not fit this core
+    │   └── OptionError              (ValueError) a component does not take this option or this value
+    ├── RecipeError                  (ValueError) the recipe or an override is wrong
+    ├── DataError                    (ValueError) the table or a picture is wrong
+    ├── ModelError                   (ValueError) a model, index or run folder is damaged or does not fit
+    └── BusyError                    another process writes to the same folder
+
+Every message says what was asked, what is true, and what to type. Facts are kept as attributes.
+`assert` is for our own mistakes and never for the user's.
+"""
+
+from __future__ import annotations
+
+
+class FashregError(Exception):
+    """Any mistake that a person can mend; the command line prints it without a traceback."""
+
+    def __str__(self) -> str:  # KeyError-like bases would print quotes
+        return " ".join(str(arg) for arg in self.args)
+
+
+class ComponentError(FashregError):
+    """A component cannot be found or made."""
+
+
+class UnknownComponentError(ComponentError, LookupError):
+    """No component of that kind has that name."""
+
+    def __init__(self, message: str, *, kind: str, name: str, near: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.kind, self.name, self.near = kind, name, near
+
+
+class AmbiguousNameError(ComponentError, LookupError):
+    """Several plugins offer that name; `choices` are the qualified spellings."""
+
+    def __init__(self, message: str, *, kind: str, name: str, choices: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.kind, self.name, self.choices = kind, name, choices
+
+
+class PluginError(ComponentError):
+    """An installed plugin does not import, or does not fit this core."""
+
+    def __init__(self, message: str, *, plugin: str, version: str = "") -> None:
+        super().__init__(message)
+        self.plugin, self.version = plugin, version
+
+
+class OptionError(ComponentError, ValueError):
+    """A component does not take this option or this value; `field` names it."""
+
+    def __init__(self, message: str, *, field: str = "") -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class RecipeError(FashregError, ValueError):
+    """The recipe, or an override of it, is wrong; `field` is the dotted name."""
+
+    def __init__(self, message: str, *, field: str = "") -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class DataError(FashregError, ValueError):
+    """A table or a picture is wrong; `rows` are the first bad rows (counted from 0, header excluded)."""
+
+    def __init__(self, message: str, *, rows: tuple[int, ...] = (), column: str = "") -> None:
+        super().__init__(message)
+        self.rows, self.column = rows, column
+
+
+class ModelError(FashregError, ValueError):
+    """A model, index or run folder is damaged, incomplete, or made for something else."""
+
+
+class BusyError(FashregError):
+    """Another process is writing to the same folder."""

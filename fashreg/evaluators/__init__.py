@@ -1,0 +1,1 @@
+"""Evaluators: rankings to named fractions."""

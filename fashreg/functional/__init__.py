@@ -1,0 +1,1 @@
+"""Pure functions: similarity, pairs, metrics."""

@@ -1,0 +1,160 @@
+"""The contracts, one Protocol per kind. What they promise is tested by the suites in `fashreg.testing`.
+
+Nothing is inherited from these: a class fits by having the methods. `isinstance` does not look at signatures; the
+contract suites do. Letters: B batch, F feature, D embedding, M memory, Q queries, N gallery, K neighbours, C classes.
+
+Every constructor is plain, fully annotated, has no **kwargs, and keeps each parameter as the attribute of the same
+name. Parameters named in `fashreg.component.RUN_FACTS` are filled by assembly when a recipe leaves them out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from fashreg.values import Embedded, Experience, InputSpec, Rankings, Relevance, TrainingBatch
+
+
+class Backbone(Protocol):
+    """Pictures (and, if it says so, texts) to features. An nn.Module.
+
+    Its work is a row of named stages; freezing and caching cut between stages. `forward(images)` must equal
+    `pool(run_stages(images))`, and run_stages(run_stages(x, 0, s), s, n) must equal run_stages(x, 0, n).
+    """
+
+    modalities: frozenset[str]  # {"image"}, {"image", "text"}
+    out_dim: int  # F, width of the pooled feature
+    map_dim: int  # C, channels of the spatial map
+    input_spec: InputSpec
+    stages: tuple[str, ...]  # names, first to last
+
+    def __call__(self, images: Tensor) -> Tensor: ...  # (B, 3, H, W) -> (B, F)
+    def run_stages(self, x: Tensor, start: int = 0, stop: int | None = None) -> Tensor:
+        """Stages start..stop-1. start = 0 takes images; stop = None gives the spatial map (B, C, h, w)."""
+
+    def pool(self, features: Tensor) -> Tensor: ...  # (B, C, h, w) -> (B, F)
+    def stage_modules(self, index: int) -> list[Any]:
+        """The nn.Modules whose parameters belong to stage `index` (for freezing)."""
+
+
+class Head(Protocol):
+    """Features to embeddings. An nn.Module.
+
+    takes: "pooled" (B, F) or "map" (B, C, h, w). unit: rows of the output have length 1.
+    tasks: names of the tasks it serves, () for a head that serves one. A task added later leaves the others bit-identical.
+    """
+
+    in_dim: int
+    out_dim: int
+    takes: Literal["pooled", "map"]
+    unit: bool
+    tasks: tuple[str, ...]
+
+    def __call__(self, features: Tensor, task: str | None = None) -> Tensor: ...  # -> (B, D)
+
+
+class Loss(Protocol):
+    """Embeddings to a scalar. An nn.Module; may own parameters (proxies); holds no model and no memory.
+
+    Called with references, it scores the batch's rows against the references only; without, against the batch itself.
+    relevance: (B, N) overrides labels: > 0 positive, 0 negative, < 0 not a pair. Equal ids are never a pair either way.
+    Finite and differentiable when the batch holds no pair at all (then 0 with zero gradient).
+    parts: named detached scalars of the last call, for logging.
+    accepts_references: False for losses that compare with proxies only; giving references then raises ValueError.
+    needs: fields of TrainingBatch it cannot do without, beyond images, labels and ids.
+    lr_factor: learning-rate factor of its own parameters (1.0 where it has none).
+    """
+
+    accepts_references: bool
+    needs: frozenset[str]
+    lr_factor: float
+    parts: Mapping[str, Tensor]
+
+    def __call__(
+        self, batch: Embedded, references: Embedded | None = None, relevance: Tensor | None = None
+    ) -> Tensor: ...
+
+
+class Memory(Protocol):
+    """Embeddings of earlier batches. An nn.Module whose whole state lies in buffers, so state_dict() is complete.
+
+    One training step: align(batch), loss(batch, read()), optimiser step, push(batch). Several processes: the learner
+    gathers the batch first, so every rank pushes the same rows in the same order and holds the same memory.
+    """
+
+    capacity: int  # M
+    embed_dim: int  # D
+    batch_weight: float  # weight of loss(batch, batch) beside loss(batch, memory)
+    memory_weight: float  # weight of loss(batch, memory)
+    start_step: int  # optimiser steps without memory before it is used and filled
+
+    def __len__(self) -> int: ...  # filled slots
+    def align(self, batch: Embedded) -> None: ...  # before the loss: bring stored rows up to date
+    def read(self) -> Embedded: ...  # filled slots only, no gradient
+    def push(self, batch: Embedded) -> None: ...  # after the loss of that batch; detaches
+    def reset(self) -> None: ...  # forget everything
+
+
+class Sampler(Protocol):
+    """Lists of dataset positions: a torch batch_sampler. Same (seed, epoch) -> same batches; each rank gets its share.
+
+    Iterating continues after the batch that state_dict() recorded; set_epoch(e) starts epoch e from its first batch.
+    """
+
+    def __iter__(self) -> Iterator[list[int]]: ...
+    def __len__(self) -> int: ...  # batches an epoch, per rank
+    def set_epoch(self, epoch: int) -> None: ...
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
+
+
+class Evaluator(Protocol):
+    """Rankings and relevance to named fractions. Pure: equal inputs give equal numbers, and nothing is kept."""
+
+    primary: str  # the metric that chooses the best checkpoint; larger is better
+
+    def depth(self, relevance: Relevance) -> int: ...  # K it must see
+    def __call__(self, rankings: Rankings, relevance: Relevance) -> dict[str, float]: ...
+
+
+class Index(Protocol):
+    """A searchable gallery. Agrees with exact search within the recall it states; larger score = nearer."""
+
+    embed_dim: int
+
+    def __len__(self) -> int: ...
+    def add(self, vectors: Tensor, ids: Tensor) -> None: ...  # (N, D) float, (N,) int64 >= 0, all new
+    def search(
+        self, vectors: Tensor, k: int, *, query_ids: Tensor | None = None, allowed: Tensor | None = None
+    ) -> Rankings: ...  # query_ids: own rows are left out; allowed: only these ids
+    def vectors(self) -> tuple[Tensor, Tensor]: ...  # what is stored: (N, D), ids (N,)
+    def save(self, folder: Path) -> None: ...
+    @classmethod
+    def load(cls, folder: Path) -> Self: ...
+
+
+class Learner(Protocol):
+    """A way to learn: sees the encoder, the loss, the memory and the data together. Resumable bit for bit on CPU."""
+
+    def learn(self, experience: Experience) -> Any: ...
+    def before(self, experience: Experience) -> None: ...
+    def penalty(self, batch: TrainingBatch, embedded: Embedded) -> Tensor | None: ...
+    def after(self, experience: Experience) -> None: ...
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
+
+
+KINDS: dict[str, type] = {
+    "backbone": Backbone,
+    "head": Head,
+    "loss": Loss,
+    "memory": Memory,
+    "sampler": Sampler,
+    "evaluator": Evaluator,
+    "index": Index,
+    "learner": Learner,
+}

@@ -1,0 +1,1 @@
+"""Losses: embeddings to a scalar."""

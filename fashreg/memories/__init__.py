@@ -1,0 +1,1 @@
+"""Memories: embeddings of earlier batches."""

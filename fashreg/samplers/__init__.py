@@ -1,0 +1,1 @@
+"""Samplers: which pictures meet in a batch."""

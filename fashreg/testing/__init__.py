@@ -1,0 +1,1 @@
+"""Contract suites that every component must pass; they travel with the interfaces."""

@@ -1,0 +1,136 @@
+"""The small values that travel between rooms. No torch at import: tensors are named in annotations only.
+
+One rule everywhere: `ids` are unique per image, and **a pair with equal ids is never a pair** (losses, memories,
+metrics, search). Negative ids mean "no identity" and never equal anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Embedded:
+    """Embedding vectors with their labels and ids: a batch, a gallery, or what a memory remembers.
+
+    vectors: (B, D) float. labels: (B,) int64. ids: (B,) int64, unique per image, negative = no identity.
+    unit: the rows are known to have length 1, so nobody needs to normalise them again.
+    """
+
+    vectors: Tensor
+    labels: Tensor
+    ids: Tensor
+    unit: bool = False
+
+    def __post_init__(self) -> None:
+        b = self.vectors.shape[0]
+        if self.vectors.ndim != 2 or self.labels.shape != (b,) or self.ids.shape != (b,):
+            raise ValueError(
+                "Embedded takes vectors (B, D), labels (B,), ids (B,); got "
+                f"{tuple(self.vectors.shape)}, {tuple(self.labels.shape)}, {tuple(self.ids.shape)}"
+            )
+        for name, values in (("labels", self.labels), ("ids", self.ids)):
+            if values.dtype.is_floating_point or values.dtype.is_complex:
+                raise ValueError(f"Embedded.{name} must be integers (int64), got {values.dtype}")
+
+    def __len__(self) -> int:
+        return int(self.vectors.shape[0])
+
+    def detach(self) -> Self:
+        """The same rows outside the graph."""
+        return replace(self, vectors=self.vectors.detach())
+
+    def to(self, device: Any) -> Self:
+        """The same rows on another device."""
+        return replace(
+            self, vectors=self.vectors.to(device), labels=self.labels.to(device), ids=self.ids.to(device)
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rankings:
+    """Nearest neighbours, best first. ids: (Q, K) int64; scores: (Q, K) float, larger is nearer; -1 / -inf pad."""
+
+    ids: Tensor
+    scores: Tensor
+
+    def __len__(self) -> int:
+        return int(self.ids.shape[0])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Relevance:
+    """Which gallery ids are relevant to each query, kept by group so that labels cost O(N) and not O(N^2).
+
+    query_ids: (Q,) int64. group: (Q,) int64, the group of each query. offsets: (G + 1,) int64 and
+    ids: (R,) int64: group g's relevant ids are `ids[offsets[g]:offsets[g + 1]]`, ascending within a group.
+    grades: (R,) float gains for nDCG, or None for 0/1 relevance.
+    A query's own id is never relevant to it. Built by `fashreg.functional.relevance`.
+    """
+
+    query_ids: Tensor
+    group: Tensor
+    offsets: Tensor
+    ids: Tensor
+    grades: Tensor | None = None
+
+    def __len__(self) -> int:
+        return int(self.query_ids.shape[0])
+
+
+@dataclass(frozen=True, slots=True)
+class InputSpec:
+    """How a picture becomes the tensor a backbone wants; saved with the model.
+
+    size: (height, width) in pixels. mean, std: per channel, for pixels in 0..1. interpolation: "bicubic", "bilinear"
+    or "nearest". crop: share of the shorter side kept by the centre crop at evaluation (timm's crop_pct), 0 < crop <= 1.
+    """
+
+    size: tuple[int, int] = (224, 224)
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    interpolation: str = "bicubic"
+    crop: float = 0.875
+
+
+@dataclass(slots=True, eq=False)
+class TrainingBatch:
+    """What one training step sees. Absent fields are None; a component lists what it cannot do without in `needs`.
+
+    images: (B, 3, H, W) float, or the cached output of the frozen stages (`stage` says which stage comes next).
+    labels, ids: (B,) int64. positions: (B,) int64 rows of the table. second_view: like images, another augmentation.
+    attributes: name -> (B,) int64 value index, -1 = unknown. texts: B strings. task: the one task or attribute asked for.
+    """
+
+    images: Tensor
+    labels: Tensor
+    ids: Tensor
+    positions: Tensor
+    second_view: Tensor | None = None
+    attributes: Mapping[str, Tensor] | None = None
+    texts: Sequence[str] | None = None
+    task: str | None = None
+    stage: int = 0
+
+    def __len__(self) -> int:
+        return int(self.labels.shape[0])
+
+
+@dataclass(slots=True, eq=False)
+class Experience:
+    """One stretch of learning: ordinary training is a stream of one. Tables are `fashreg.data.table.Table`.
+
+    name: what the report calls it. train, validation: tables (validation may be None). task: the head or attribute
+    that this experience teaches, None when the model has a single head.
+    """
+
+    name: str
+    train: Any
+    validation: Any | None = None
+    task: str | None = None
+    extra: dict[str, Any] = field(default_factory=dict)
