@@ -1,1 +1,59 @@
-"""fashreg."""
+"""fashreg: a plugin-based registry framework for fashion image retrieval.
+
+The public names load their modules on first use: `import fashreg` pulls in neither torch, timm, faiss nor pydantic.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+#: public name -> module that defines it
+_WHERE = {
+    "Embedded": "values",
+    "Encoder": "encoder",
+    "FashregError": "errors",
+    "Rankings": "values",
+    "Recipe": "config",
+    "Relevance": "values",
+    "build": "assembly",
+    "build_index": "jobs.indexing",
+    "components": "registry",
+    "evaluate": "jobs.evaluation",
+    "load": "storage",
+    "load_index": "jobs.indexing",
+    "read_recipe": "config",
+    "read_table": "data.table",
+    "spec_of": "assembly",
+    "train": "jobs.training",
+}
+_RENAMED = {"components": "entries", "load": "load_encoder"}
+
+__all__ = [*sorted(_WHERE), "__version__"]
+
+if TYPE_CHECKING:
+    from fashreg.assembly import build, spec_of
+    from fashreg.config import Recipe, read_recipe
+    from fashreg.data.table import read_table
+    from fashreg.encoder import Encoder
+    from fashreg.errors import FashregError
+    from fashreg.jobs.evaluation import evaluate
+    from fashreg.jobs.indexing import build_index, load_index
+    from fashreg.jobs.training import train
+    from fashreg.registry import entries as components
+    from fashreg.storage import load_encoder as load
+    from fashreg.values import Embedded, Rankings, Relevance
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module 'fashreg' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"fashreg.{_WHERE[name]}"), _RENAMED.get(name, name))
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,1 +1,44 @@
-"""The command line."""
+"""The command line. `main` turns a mistake into one line and an exit status; `--debug` shows the traceback."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run `fashreg ARGS` and leave with its status: 0 done, 1 a mistake that the message explains, 2 wrong usage."""
+    sys.exit(run(sys.argv[1:] if argv is None else list(argv)))
+
+
+def run(argv: Sequence[str]) -> int:
+    """Like main, but gives the exit status back."""
+    import click
+
+    from fashreg.cli.app import app
+    from fashreg.errors import FashregError
+
+    debug = "--debug" in argv
+    try:
+        status = app(args=[a for a in argv if a != "--debug"], standalone_mode=False, prog_name="fashreg")
+    except FashregError as error:
+        if debug:
+            raise
+        return _say(str(error), 1)
+    except click.exceptions.Abort:
+        return _say("stopped", 130)
+    except (click.exceptions.ClickException, Exception) as error:
+        if hasattr(error, "show") and hasattr(error, "exit_code"):  # a usage error of typer's own click
+            error.show()
+            return int(error.exit_code)
+        if debug:
+            raise
+        return _say(f"unexpected {type(error).__name__}: {error} (--debug shows where; please report it)", 1)
+    except KeyboardInterrupt:
+        return _say("stopped", 130)
+    return status if isinstance(status, int) else 0
+
+
+def _say(message: str, status: int) -> int:
+    print(f"error: {message}" if status != 130 else message, file=sys.stderr)
+    return status

@@ -1,0 +1,5 @@
+"""`python -m fashreg` is `fashreg`."""
+
+from fashreg.cli import main
+
+main()

@@ -1,0 +1,152 @@
+"""From names to objects and back: `build` makes a component, `spec_of` says how to make it again."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fashreg import registry
+from fashreg.component import BULK_FACTS, Option, checked_options, options_of
+from fashreg.config import ComponentConfig, Recipe
+from fashreg.errors import ComponentError, FashregError, OptionError, RecipeError
+
+#: How a component may be named: registered name, {name, **options}, what spec_of gives, a class, or a ready object.
+Spec = Any
+
+
+def build(kind: str, spec: Spec, *, facts: Mapping[str, Any] | None = None, **options: Any) -> Any:
+    """One component of that kind.
+
+    spec: a registered name ("xbm", "fashreg:xbm"), a mapping {name, **options}, a `spec_of` result, a class, or a
+    ready object (returned as it is; options are then refused). options: constructor options, checked strictly; they
+    override those in spec. facts: values for the constructor parameters listed in `fashreg.component.RUN_FACTS`;
+    used only where the class has such a parameter and no option gave it.
+    Raises UnknownComponentError, AmbiguousNameError, PluginError, or OptionError naming the nearest option.
+    """
+    if _is_ready(spec):
+        if options:
+            raise OptionError(f"{kind} {type(spec).__name__} is already made; options {sorted(options)} cannot apply")
+        return spec
+    cls, given, label = _class_and_options(kind, spec)
+    given = checked_options(cls, {**given, **options}, where=label)
+    facts = dict(facts or {})
+    arguments: dict[str, Any] = {}
+    for option in options_of(cls):
+        if option.name in given:
+            arguments[option.name] = _nested(option, given[option.name], facts)
+        elif option.fact and option.name in facts:
+            arguments[option.name] = facts[option.name]
+        elif option.default is inspect.Parameter.empty:
+            raise OptionError(f"{label} needs {option.name} ({option.meaning or option.type_text})", field=option.name)
+    try:
+        return cls(**arguments)
+    except FashregError:
+        raise
+    except (ValueError, TypeError) as error:
+        raise OptionError(f"{label}: {error}") from error
+
+
+def spec_of(component: Any, *, registered: bool = True) -> dict[str, Any]:
+    """{"name", "plugin", "version", "config"} of a component, plain JSON; build(kind, spec_of(x)) makes an equal one.
+
+    config holds every constructor parameter (facts included, unless as long as the data). registered: False allows a
+    class that no installed distribution offers; its name is then "unregistered:<class>" and it cannot be built again.
+    """
+    cls = type(component)
+    entry = registry.entry_of(cls)
+    if entry is None and registered:
+        raise ComponentError(
+            f"{cls.__qualname__} is not offered by any installed plugin, so a saved model could not name it; add the "
+            f'entry point [project.entry-points."fashreg.<kind>"] my-name = "{cls.__module__}:{cls.__qualname__}" '
+            "to its package and pip install it"
+        )
+    config = {}
+    for option in options_of(cls):
+        if option.name in BULK_FACTS:
+            continue
+        if not hasattr(component, option.name):
+            raise ComponentError(
+                f"{cls.__qualname__} does not keep its constructor parameter {option.name!r} as an attribute, so its "
+                "spec is unknown; write self." + f"{option.name} = {option.name}"
+            )
+        config[option.name] = _plain(option, getattr(component, option.name), cls, registered)
+    if entry is None:
+        return {"name": f"unregistered:{cls.__qualname__}", "plugin": "", "version": "", "config": config}
+    return {"name": entry.name, "plugin": entry.plugin, "version": entry.version, "config": config}
+
+
+def check_recipe(recipe: Recipe, *, replaced: frozenset[str] = frozenset()) -> None:
+    """Find every component that the recipe names and check its options, before anything is built or read.
+
+    replaced: fields for which ready objects were given. Raises OptionError or a LookupError naming the field.
+    """
+    for field, kind, config in components_of(recipe):
+        if field.partition(".")[0] in replaced:
+            continue
+        try:
+            cls, given, label = _class_and_options(kind, config)
+            checked_options(cls, given, where=label)
+        except OptionError as error:
+            raise RecipeError(f"{field}: {error}", field=f"{field}.{error.field}" if error.field else field) from error
+
+
+def components_of(recipe: Recipe) -> list[tuple[str, str, ComponentConfig]]:
+    """(field, kind, component) of every component a recipe names."""
+    single = ("backbone", "head", "loss", "memory", "sampler", "learner", "index")
+    found = [(field, field, getattr(recipe, field)) for field in single if getattr(recipe, field) is not None]
+    return found + [(f"evaluators.{i}", "evaluator", e) for i, e in enumerate(recipe.evaluators)]
+
+
+def _is_ready(spec: Spec) -> bool:
+    return not isinstance(spec, str | Mapping | ComponentConfig | type)
+
+
+def _class_and_options(kind: str, spec: Spec) -> tuple[type, dict[str, Any], str]:
+    if isinstance(spec, type):
+        return spec, {}, f"{kind} {spec.__qualname__}"
+    if isinstance(spec, Mapping) and "config" in spec and set(spec) <= {"name", "plugin", "version", "config"}:
+        name, options = str(spec["name"]), dict(spec["config"])
+        if spec.get("plugin") and ":" not in name:
+            name = f"{spec['plugin']}:{name}"
+    else:
+        config = spec if isinstance(spec, ComponentConfig) else ComponentConfig.model_validate(spec)
+        name, options = config.name, dict(config.options)
+    return registry.find_class(kind, name), options, f'{kind} "{name}"'
+
+
+def _nested(option: Option, value: Any, facts: Mapping[str, Any]) -> Any:
+    if not option.component or value is None:
+        return value
+    if option.many == "list":
+        return [build(option.component, item, facts=facts) for item in value]
+    if option.many == "dict":
+        return {key: build(option.component, item, facts=facts) for key, item in value.items()}
+    return build(option.component, value, facts=facts)
+
+
+def _plain(option: Option, value: Any, cls: type, registered: bool) -> Any:
+    if option.component and value is not None:
+        if option.many == "list":
+            return [spec_of(item, registered=registered) for item in value]
+        if option.many == "dict":
+            return {key: spec_of(item, registered=registered) for key, item in value.items()}
+        return spec_of(value, registered=registered)
+    try:
+        return json.loads(json.dumps(value, default=_as_json, allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise ComponentError(f"{cls.__qualname__}.{option.name} = {value!r} cannot be written as JSON: {error}") from None
+
+
+def _as_json(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, set | frozenset):
+        return sorted(value)
+    if isinstance(value, Mapping):
+        return dict(value)
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} is not plain data")

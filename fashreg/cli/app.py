@@ -1,0 +1,47 @@
+"""All commands in one place. Nothing heavy is imported here: each command imports what it runs."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated
+
+import typer
+
+from fashreg.cli import data, gallery, look, train
+
+app = typer.Typer(
+    name="fashreg",
+    help="Compose, train, measure and search image retrieval models from plugins.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from fashreg import __version__
+
+        print(f"fashreg {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    plugins: Annotated[
+        str | None, typer.Option(help="See only these plugins (comma separated; '' = the core alone).")
+    ] = None,
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+) -> None:
+    """Compose, train, measure and search image retrieval models from plugins (--debug anywhere: tracebacks)."""
+    if plugins is not None:
+        os.environ["FASHREG_PLUGINS"] = plugins
+
+
+for command in (look.list_, look.show, look.doctor, look.recipes, look.schema, train.train):
+    app.command(command.__name__.rstrip("_"))(command)
+for command in (gallery.evaluate, gallery.embed, gallery.search):
+    app.command(command.__name__)(command)
+app.add_typer(gallery.index_app, name="index")
+app.add_typer(data.data_app, name="data")

@@ -1,0 +1,94 @@
+"""`fashreg evaluate`, `embed`, `index build`, `search`: what a person does with a trained model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+index_app = typer.Typer(help="Build a searchable gallery.", no_args_is_help=True)
+
+Model = Annotated[str, typer.Argument(help="Model folder, e.g. runs/a/model.")]
+TableOption = Annotated[str, typer.Option("--table", help="CSV, TSV or Parquet with one row per picture.")]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", help="How to read the table: --set image=path (fields of data).")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Split = Annotated[str | None, typer.Option(help="Rows of this split only; default: all rows.")]
+Batch = Annotated[int, typer.Option(min=1, help="Pictures per forward pass.")]
+
+
+def evaluate(
+    model: Model,
+    table: TableOption,
+    split: Split = None,
+    label: Annotated[str | None, typer.Option(help="Label column; default: the one the model was trained with.")] = None,
+    task: Annotated[str | None, typer.Option(help="Head or attribute to use, for a model with several.")] = None,
+    batch_size: Batch = 64,
+    set_: SetOption = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure a model: leave-one-out, or queries against gallery where the table flags them."""
+    from fashreg.jobs.evaluation import evaluate as run
+
+    options = list(set_ or ()) + ([f"label={label}"] if label else [])
+    result = run(model, table, split=split, task=task, batch_size=batch_size, options=options)
+    print(json.dumps(result.as_dict(), indent=1) if as_json else result.summary())
+
+
+def embed(
+    model: Model,
+    table: TableOption,
+    out: Annotated[Path, typer.Option(help="File to write, e.g. vectors.safetensors.")],
+    split: Split = None,
+    task: Annotated[str | None, typer.Option(help="Head or attribute to use, for a model with several.")] = None,
+    batch_size: Batch = 64,
+    set_: SetOption = None,
+) -> None:
+    """Write the embedding of every picture: vectors (N, D) and ids (N,) as safetensors, rows in the table's order."""
+    from fashreg.jobs.embedding import embed_table
+
+    print(embed_table(model, table, out, split=split, task=task, batch_size=batch_size, options=set_ or ()))
+
+
+@index_app.command("build")
+def index_build(
+    model: Model,
+    table: TableOption,
+    out: Annotated[Path, typer.Option(help="Folder to make.")],
+    kind: Annotated[str, typer.Option("--index", help="Registered index, e.g. exact, or faiss.")] = "exact",
+    split: Split = None,
+    task: Annotated[str | None, typer.Option(help="Head or attribute to use, for a model with several.")] = None,
+    batch_size: Batch = 64,
+    set_: SetOption = None,
+) -> None:
+    """Embed a table and make it searchable."""
+    from fashreg.jobs.indexing import build_index
+
+    gallery = build_index(
+        model, table, out, index=kind, split=split, task=task, batch_size=batch_size, options=set_ or ()
+    )
+    print(f"{len(gallery)} pictures indexed in {out}; next: fashreg search {out} --image FILE")
+
+
+def search(
+    folder: Annotated[Path, typer.Argument(help="Index folder.")],
+    image: Annotated[list[Path], typer.Option(help="Query picture (repeatable).")],
+    k: Annotated[int, typer.Option("-k", min=1, help="Neighbours per query.")] = 10,
+    model: Annotated[str | None, typer.Option(help="Model folder, when it has moved since the index was built.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Find the nearest pictures; larger score = nearer."""
+    from fashreg.jobs.indexing import load_index
+
+    gallery = load_index(folder, model=model)
+    answers = gallery.search(image, k=k)
+    if as_json:
+        print(json.dumps([{"query": str(q), "hits": hits} for q, hits in zip(image, answers, strict=True)], indent=1))
+        return
+    for query, hits in zip(image, answers, strict=True):
+        print(query)
+        for rank, hit in enumerate(hits, start=1):
+            print(f"  {rank:>3}  {hit['score']:.4f}  {hit.get('label', '')}  {hit['image']}")

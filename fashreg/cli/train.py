@@ -1,0 +1,37 @@
+"""`fashreg train`: from a recipe to a run folder with a model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def train(
+    recipe: Annotated[str, typer.Argument(help="A recipe file, or a shipped recipe's name (`fashreg recipes`).")],
+    out: Annotated[Path | None, typer.Option(help="Run folder to make, e.g. runs/a.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="Override a field: --set trainer.lr=3e-4 (repeatable).")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the interrupted run in --out.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check recipe, data and parts; print; train nothing.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON at the end.")] = False,
+) -> None:
+    """Train a model: checks everything first, then writes the run folder (model, metrics, checkpoints)."""
+    from fashreg.config import read_recipe
+    from fashreg.errors import RecipeError
+    from fashreg.jobs import training
+
+    read = read_recipe(recipe, set_ or ())
+    if dry_run:
+        print(training.check(read).describe())
+        return
+    if out is None:
+        raise RecipeError("fashreg train needs a run folder: add --out runs/NAME (or --dry-run to only check)")
+    run = training.train(read, out=out, resume=resume)
+    if as_json:
+        print(json.dumps(run.as_dict(), indent=1))
+    else:
+        print(run.summary())

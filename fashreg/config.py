@@ -1,0 +1,260 @@
+"""The recipe: one strict document that says everything a run needs. Equal from a file, from a dict and in Python."""
+
+from __future__ import annotations
+
+import json
+import re
+import typing
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_serializer, model_validator
+
+from fashreg.component import nearest
+from fashreg.config_data import DataConfig
+from fashreg.config_trainer import TrainerConfig
+from fashreg.errors import RecipeError
+
+
+class ComponentConfig(BaseModel):
+    """A component by name with its options: `xbm`, `{name: xbm, capacity: 4096}`, or `{name: xbm, args: {...}}`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str = Field(description="registered name, or plugin:name")
+    options: dict[str, Any] = Field(default_factory=dict, description="constructor options (`fashreg show KIND NAME`)")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read(cls, given: Any) -> Any:
+        if isinstance(given, str):
+            return {"name": given}
+        if not isinstance(given, Mapping) or set(given) == {"name", "options"}:
+            return given
+        rest = dict(given)
+        name = rest.pop("name", None) or rest.pop("type", None)
+        if name is None:
+            raise ValueError("a component needs a name, e.g. `loss: contrastive` or `loss: {name: contrastive, ...}`")
+        if set(rest) == {"args"} and isinstance(rest["args"], Mapping):
+            rest = dict(rest["args"])
+        return {"name": name, "options": rest}
+
+    @model_serializer
+    def _write(self) -> Any:
+        return {"name": self.name, **self.options}
+
+
+class Recipe(BaseModel):
+    """Everything a run needs. Unknown fields are errors; `fashreg schema` prints this as JSON Schema."""
+
+    model_config = ConfigDict(extra="forbid", validate_assignment=True)
+
+    description: str = Field("", description="what the recipe is for, one or two sentences; `fashreg recipes` shows it")
+    data: DataConfig = Field(description="the table and how to read it")
+    backbone: ComponentConfig = Field(description="pictures to features")
+    head: ComponentConfig = Field(ComponentConfig(name="projection"), description="features to embeddings")
+    loss: ComponentConfig = Field(ComponentConfig(name="multi-similarity"), description="embeddings to a scalar")
+    memory: ComponentConfig | None = Field(None, description="embeddings of earlier batches, or null")
+    sampler: ComponentConfig = Field(ComponentConfig(name="class-balanced"), description="who meets in a batch")
+    learner: ComponentConfig = Field(ComponentConfig(name="standard"), description="the way to learn")
+    evaluators: Annotated[list[ComponentConfig], Field(min_length=1)] = Field(
+        default_factory=lambda: [ComponentConfig(name="retrieval")],
+        description="what is measured; the first one's primary metric chooses the best checkpoint",
+    )
+    index: ComponentConfig = Field(ComponentConfig(name="exact"), description="the searchable gallery")
+    trainer: TrainerConfig = Field(default_factory=TrainerConfig, description="optimisation, precision, schedule")
+    plugins: list[str] | None = Field(None, description="narrow what is seen to these distributions; null = all")
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(0, description="fixes everything random on CPU")
+
+    def to_yaml(self) -> str:
+        """The whole recipe as YAML, defaults included; reading it back gives an equal recipe."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def read_recipe(
+    source: str | Path | Mapping[str, Any] | Recipe, overrides: Sequence[str] = (), *, base: Path | None = None
+) -> Recipe:
+    """A recipe from a file, the name of a shipped recipe, a mapping, or a recipe, with `a.b=c` overrides applied.
+
+    Paths in a recipe file (`data.table`, `data.root`) that are relative and exist beside the file are taken from there;
+    otherwise they are relative to the working folder. base: that folder when `source` is a mapping.
+    Raises RecipeError naming the field and the nearest one that exists.
+    """
+    if isinstance(source, Recipe):
+        document: dict[str, Any] = source.model_dump(mode="python")
+        label = "recipe"
+    elif isinstance(source, Mapping):
+        document, label = dict(source), "recipe"
+    else:
+        path = _recipe_file(str(source))
+        document, label = parse_recipe(path.read_text(encoding="utf-8"), name=str(path)), str(path)
+        base = path.parent
+    if base is not None:
+        _anchor_paths(document, base)
+    for text in overrides:
+        apply_override(document, text)
+    try:
+        return Recipe.model_validate(document)
+    except ValidationError as error:
+        raise _recipe_error(error, label) from None
+
+
+def read_data(table: str | None, overrides: Sequence[str] = (), *, like: DataConfig | None = None) -> DataConfig:
+    """How to read a table: `like` (or the defaults) with another table and `field=value` overrides.
+
+    With another table, the root folder of `like` no longer applies. Raises RecipeError naming the nearest field.
+    """
+    document: dict[str, Any] = like.model_dump(mode="python", exclude_unset=True) if like is not None else {}
+    if table is not None:
+        document.pop("root", None)
+        document["table"] = table
+    for text in overrides:
+        apply_override(document, text)
+    try:
+        return DataConfig.model_validate(document)
+    except ValidationError as error:
+        raise _recipe_error(error, "data", DataConfig) from None
+
+
+def parse_recipe(text: str, *, name: str) -> dict[str, Any]:
+    """YAML or JSON text to a mapping. Refuses duplicate keys, other documents than a mapping, and YAML tags."""
+    try:
+        document = yaml.load(text, Loader=_StrictLoader)  # a SafeLoader
+    except yaml.YAMLError as error:
+        raise RecipeError(f"{name} is not valid YAML or JSON: {' '.join(str(error).split())}") from None
+    if not isinstance(document, dict):
+        kind = type(document).__name__
+        raise RecipeError(f"{name} must hold a mapping with data, backbone, loss, ...; it holds a {kind}")
+    return document
+
+
+def apply_override(document: dict[str, Any], text: str) -> None:
+    """Set `a.b.c=value` in place; the value is read as YAML. `loss=NAME` replaces the component and its options."""
+    key, equals, value_text = text.partition("=")
+    parts = key.strip().split(".")
+    if not equals or not all(parts):
+        raise RecipeError(f"override {text!r} is not of the form field.name=value, e.g. --set trainer.lr=3e-4")
+    value: Any
+    try:
+        value = yaml.load(value_text, Loader=_StrictLoader)  # a SafeLoader
+    except yaml.YAMLError:
+        value = value_text
+    here: Any = document
+    for depth, part in enumerate(parts[:-1]):
+        here = _child(here, part, ".".join(parts[: depth + 1]))
+    last = parts[-1]
+    if isinstance(here, list):
+        here[_position(here, last, key)] = value
+    else:
+        here[last] = value
+
+
+def _child(here: Any, part: str, dotted: str) -> Any:
+    """The container at `part`, made a mapping where it is a component written as a bare name, or absent."""
+    if isinstance(here, list):
+        slot: Any = _position(here, part, dotted)
+        inside = here[slot]
+    else:
+        slot, inside = part, here.get(part)
+    if isinstance(inside, str):
+        inside = {"name": inside}
+    elif isinstance(inside, BaseModel):
+        inside = inside.model_dump(mode="python")
+    elif inside is None:
+        inside = {}
+    elif not isinstance(inside, dict | list):
+        raise RecipeError(f"override: {dotted} holds {inside!r}, which has no fields", field=dotted)
+    here[slot] = inside
+    return inside
+
+
+def _position(here: list[Any], part: str, dotted: str) -> int:
+    if not part.isdigit() or int(part) >= len(here):
+        raise RecipeError(f"override: {dotted}: {part!r} is not a position in a list of {len(here)}", field=dotted)
+    return int(part)
+
+
+def _recipe_file(source: str) -> Path:
+    path = Path(source).expanduser()
+    if path.is_file():
+        return path
+    if path.is_dir():
+        raise RecipeError(f"{source} is a folder; a recipe is a YAML or JSON file, or a name (`fashreg recipes`)")
+    if path.suffix.lower() in {".yaml", ".yml", ".json"} or "/" in source:
+        raise RecipeError(f"no recipe file {source}")
+    from fashreg.plugins import find_recipe
+
+    return find_recipe(source).path
+
+
+def _anchor_paths(document: dict[str, Any], base: Path) -> None:
+    data = document.get("data")
+    if not isinstance(data, dict):
+        return
+    for field in ("table", "root"):
+        value = data.get(field)
+        if isinstance(value, str) and not Path(value).expanduser().is_absolute() and (base / value).exists():
+            data[field] = str((base / value).resolve())
+
+
+def _recipe_error(error: ValidationError, label: str, model: type[BaseModel] | None = None) -> RecipeError:
+    lines, first = [], ""
+    for item in error.errors():
+        loc = [str(part) for part in item["loc"]]
+        dotted = ".".join(loc)
+        first = first or dotted
+        if item["type"] == "extra_forbidden":
+            known = _fields_at(loc[:-1], model or Recipe)
+            near, fields = nearest(loc[-1], known), ", ".join(known)
+            lines.append(f"{dotted}: no such field; " + (f"did you mean {near[0]!r}?" if near else f"there are {fields}"))
+        elif item["type"] == "missing":
+            lines.append(f"{dotted}: is required")
+        else:
+            message = item["msg"].removeprefix("Value error, ")
+            lines.append(f"{dotted}: {message} (got {json.dumps(item['input'], default=str)[:80]})")
+    return RecipeError(f"{label}: " + "; ".join(lines), field=first)
+
+
+def _fields_at(location: Sequence[str], model: Any) -> list[str]:
+    """Names of the fields at a dotted location below a model."""
+    for part in location:
+        field = model.model_fields.get(part) if isinstance(model, type) and issubclass(model, BaseModel) else None
+        if field is None:
+            return []
+        model = _model_in(field.annotation)
+    return list(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []
+
+
+def _model_in(annotation: Any) -> Any:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((m for a in typing.get_args(annotation) if (m := _model_in(a)) is not None), None)
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """SafeLoader that refuses duplicate keys and reads 1e-4 as the number people mean."""
+
+
+def _mapping(loader: _StrictLoader, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+    seen: dict[Any, Any] = {}
+    for key_node, value_node in node.value:
+        key = loader.construct_object(key_node, deep=True)
+        if not isinstance(key, str | int | float | bool) or key in seen:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"key {key!r} stands twice or is not plain", key_node.start_mark
+            )
+        seen[key] = loader.construct_object(value_node, deep=True)
+    return seen
+
+
+_StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+_StrictLoader.yaml_implicit_resolvers = {
+    first: list(pairs) for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_StrictLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(?:\d[\d_]*\.?[\d_]*|\.\d[\d_]*)[eE][-+]?\d+$"),
+    list("-+.0123456789"),
+)

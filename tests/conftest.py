@@ -1,0 +1,71 @@
+"""Fixtures that several rooms share."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+FakePlugin = Callable[..., str]
+
+
+@pytest.fixture(autouse=True)
+def _private_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads or fills the cache of the person who runs it, and none is narrowed by their environment."""
+    monkeypatch.setenv("FASHREG_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+    monkeypatch.delenv("FASHREG_PLUGINS", raising=False)
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder on sys.path that holds fake installed distributions."""
+    folder = tmp_path / "site"
+    folder.mkdir()
+    monkeypatch.syspath_prepend(str(folder))
+    return folder
+
+
+@pytest.fixture
+def fake_plugin(site: Path) -> FakePlugin:
+    """Make a distribution with entry points, as an installer would leave it on disk."""
+
+    def make(
+        name: str,
+        entry_points: Mapping[str, Mapping[str, str]],
+        code: str = "",
+        *,
+        version: str = "1.0",
+        requires: str | None = "fashreg>=0.1,<0.2",
+    ) -> str:
+        module = name.replace("-", "_")
+        (site / f"{module}.py").write_text(code)
+        info = site / f"{module}-{version}.dist-info"
+        info.mkdir()
+        needs = f"Requires-Dist: {requires}\n" if requires else ""
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{needs}")
+        sections = [
+            f"[{group}]\n" + "".join(f"{key} = {target}\n" for key, target in points.items())
+            for group, points in entry_points.items()
+        ]
+        (info / "entry_points.txt").write_text("\n".join(sections))
+        from fashreg import registry
+
+        registry._scan.cache_clear()
+        return module
+
+    return make
+
+
+@pytest.fixture
+def python(site: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run a program in a fresh interpreter that sees the fake site."""
+
+    def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        env = {**os.environ, "PYTHONPATH": str(site), **environment}
+        return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, check=False)
+
+    return run
