@@ -1,0 +1,233 @@
+"""Folders that are written whole or not at all, and a list of what they hold with the sha256 of every file. No torch.
+
+Models, indexes and checkpoints are folders. `write_folder_atomically` builds one beside its place, writes
+`manifest.json` into it last, puts everything on disk and then swaps it in by a rename: whoever is killed on the way
+leaves the old folder whole. `verify_folder` reads the list back and names the first file that is missing, cut or
+changed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import glob
+import hashlib
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fashreg.errors import ModelError
+from fashreg.folder_lock import lock_folder
+from fashreg.strict_json import read_json, write_json
+
+MANIFEST = "manifest.json"
+_FORMAT = "fashreg-folder/1"
+_RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]|conin\$|conout\$)(\..*)?", re.IGNORECASE)
+_FORBIDDEN = re.compile(r'[\x00-\x1f\x7f\\:*?"<>|]')
+_AT_FDCWD, _EXCHANGE = -100, 2
+
+
+@dataclass(frozen=True, slots=True)
+class FileRecord:
+    """What the manifest says of one file."""
+
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """The files of a folder, by name relative to it, with forward slashes."""
+
+    folder: Path
+    kind: str
+    files: dict[str, FileRecord]
+
+    def path(self, name: str) -> Path:
+        """The path of a file that the manifest lists; ModelError for any other."""
+        if name not in self.files:
+            raise ModelError(f"{self.folder} holds no {name}: its {MANIFEST} lists {', '.join(sorted(self.files))}")
+        return self.folder / name
+
+
+def checked_name(name: str, *, where: str = MANIFEST) -> str:
+    """`name` if it is a plain relative path on every system (a/b.txt); ModelError otherwise.
+
+    Refused: absolute paths, drives, backslashes, empty, `.` and `..` parts, control characters, names that Windows
+    reserves or cannot hold. To be asked of every path that was read from a file.
+    """
+    parts = name.split("/") if isinstance(name, str) else []
+    for part in parts or [""]:
+        plain = (
+            part not in ("", ".", "..") and part == part.rstrip(" .") and len(part.encode("utf-8", "replace")) <= 255
+        )
+        if not plain or _FORBIDDEN.search(part) or _RESERVED.fullmatch(part):
+            raise ModelError(f"{where} names the file {name!r}, which is not a plain path inside the folder")
+    return name
+
+
+def write_manifest(folder: Path, kind: str) -> Manifest:
+    """List every file below `folder` in its manifest.json. kind: "model", "index", "checkpoint", ..."""
+    names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if not p.is_dir())
+    files = {checked_name(n): _record(folder / n) for n in names if n != MANIFEST}
+    _no_name_twice(folder, files)
+    listed = {n: {"bytes": r.bytes, "sha256": r.sha256} for n, r in files.items()}
+    write_json(folder / MANIFEST, {"format": _FORMAT, "kind": kind, "files": listed})
+    return Manifest(folder, kind, files)
+
+
+def read_manifest(folder: Path, *, kind: str | None = None) -> Manifest:
+    """The manifest of a folder, its form and names checked, its files not yet. kind: what the folder must be."""
+    path = Path(folder) / MANIFEST
+    if not path.parent.is_dir():
+        kept = sorted(path.parent.parent.glob(f".{glob.escape(path.parent.name)}.old-*"))
+        hint = f"; a killed writer left the old one as {kept[-1]}: rename it back" if kept else ""
+        raise ModelError(f"there is no folder {folder}{hint}")
+    if not path.is_file():
+        raise ModelError(f"{folder} has no {MANIFEST}: it was not written by fashreg, or writing it never ended")
+    content = read_json(path)
+    try:
+        if content["format"] != _FORMAT:
+            raise ModelError(f"{path} has the format {content['format']!r}; this version reads {_FORMAT!r}")
+        files = {checked_name(n, where=str(path)): _record_of(r) for n, r in content["files"].items()}
+        found = str(content["kind"])
+    except (KeyError, TypeError, AttributeError, OverflowError) as error:
+        raise ModelError(f"{path} is not a manifest of fashreg ({type(error).__name__}: {error})") from error
+    _no_name_twice(path.parent, files)
+    if kind is not None and found != kind:
+        raise ModelError(f"{folder} is a folder of kind {found!r}, and a {kind!r} was asked for")
+    return Manifest(path.parent, found, files)
+
+
+def verify_folder(folder: Path, *, kind: str | None = None, names: tuple[str, ...] | None = None) -> Manifest:
+    """The manifest, after the size and sha256 of every file (or of `names`) were compared with it.
+
+    Files that the manifest does not list are let be; `Manifest.path` never gives them out.
+    """
+    manifest = read_manifest(folder, kind=kind)
+    for name in manifest.files if names is None else names:
+        path, said = manifest.path(name), manifest.files[name]
+        if not path.is_file():
+            raise ModelError(f"{path} is missing, though {MANIFEST} lists it")
+        if (size := path.stat().st_size) != said.bytes:
+            raise ModelError(f"{path} has {size:,} bytes and {MANIFEST} says {said.bytes:,}: it is damaged")
+        if _record(path).sha256 != said.sha256:
+            raise ModelError(f"{path} was changed after it was written: its sha256 is not the one in {MANIFEST}")
+    return manifest
+
+
+@contextlib.contextmanager
+def write_folder_atomically(folder: Path, *, kind: str, replace: bool = True) -> Iterator[Path]:
+    """Give an empty folder to write into; on leaving, list it, put it on disk and swap it into the place of `folder`.
+
+    Killed at any moment, or left by an exception: `folder` is what it was. Another writer at work: BusyError.
+    Only an empty folder or one that fashreg wrote, without files of anybody else's, is ever replaced.
+    """
+    target = Path(os.path.realpath(folder))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with lock_folder(target):
+        recover_folder(target)
+        _check_replaceable(target, replace)
+        fresh = target.with_name(f".{target.name}.new-{secrets.token_hex(4)}")
+        fresh.mkdir()
+        try:
+            yield fresh
+            write_manifest(fresh, kind)
+            _sync_tree(fresh)
+            _swap_in(fresh, target)
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)
+
+
+def recover_folder(folder: Path) -> None:
+    """Clear away what a killed writer left beside `folder`, and put the old folder back if it was caught mid-rename.
+
+    To be called under `lock_folder`. (Only where the system has no atomic exchange is there such a moment.)
+    """
+    for old in folder.parent.glob(f".{glob.escape(folder.name)}.old-*"):
+        if folder.exists():
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            old.rename(folder)
+    for fresh in folder.parent.glob(f".{glob.escape(folder.name)}.new-*"):
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _check_replaceable(target: Path, replace: bool) -> None:
+    if not target.exists():
+        return
+    if not target.is_dir():
+        raise ModelError(f"{target} is a file; give the name of a folder")
+    present = {p.relative_to(target).as_posix() for p in target.rglob("*") if not p.is_dir()}
+    if not present:
+        return
+    if not replace or MANIFEST not in present:
+        why = "exists" if not replace else "holds files and was not written by fashreg"
+        raise ModelError(f"{target} {why}; nothing was written: choose another folder, or empty it yourself")
+    strange = sorted(present - set(read_manifest(target).files) - {MANIFEST})
+    if strange:
+        more = f" and {len(strange) - 3} more" if len(strange) > 3 else ""
+        raise ModelError(
+            f"{target} also holds {', '.join(strange[:3])}{more}, which replacing it would lose: move them"
+        )
+
+
+def _swap_in(fresh: Path, target: Path) -> None:
+    if not target.exists():
+        fresh.rename(target)
+    elif not _exchange(fresh, target):
+        old = target.with_name(f".{target.name}.old-{secrets.token_hex(4)}")
+        target.rename(old)
+        try:
+            fresh.rename(target)
+        except OSError:
+            old.rename(target)
+            raise
+        shutil.rmtree(old, ignore_errors=True)
+    _sync(target.parent)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Swap two folders in one step (Linux); False where the system or the file system cannot."""
+    rename = getattr(ctypes.CDLL(None), "renameat2", None) if os.name == "posix" else None
+    if rename is None:
+        return False
+    return bool(rename(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _EXCHANGE) == 0)
+
+
+def _sync_tree(folder: Path) -> None:
+    for path in [*folder.rglob("*"), folder]:
+        _sync(path)
+
+
+def _sync(path: Path) -> None:
+    if path.is_dir() and os.name != "posix":
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _record(path: Path) -> FileRecord:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return FileRecord(file.tell(), digest)
+
+
+def _record_of(said: Any) -> FileRecord:
+    size, digest = said["bytes"], said["sha256"]
+    if type(size) is not int or size < 0 or not isinstance(digest, str) or not re.fullmatch("[0-9a-f]{64}", digest):
+        raise TypeError(f"a file has the record {said!r}")
+    return FileRecord(size, digest)
+
+
+def _no_name_twice(folder: Path, files: dict[str, FileRecord]) -> None:
+    if len({name.casefold() for name in files}) != len(files) or MANIFEST in files:
+        raise ModelError(f"{folder}: two names in {MANIFEST} are one file on systems that ignore case")
