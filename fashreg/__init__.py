@@ -31,7 +31,25 @@ _WHERE = {
 }
 _RENAMED = {"components": "entries", "load": "load_encoder"}
 
-__all__ = [*sorted(_WHERE), "__version__"]
+__all__ = [
+    "Embedded",
+    "Encoder",
+    "FashregError",
+    "Rankings",
+    "Recipe",
+    "Relevance",
+    "__version__",
+    "build",
+    "build_index",
+    "components",
+    "evaluate",
+    "load",
+    "load_index",
+    "read_recipe",
+    "read_table",
+    "spec_of",
+    "train",
+]
 
 if TYPE_CHECKING:
     from fashreg.assembly import build, spec_of

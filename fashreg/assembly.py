@@ -55,7 +55,7 @@ def spec_of(component: Any, *, registered: bool = True) -> dict[str, Any]:
     config holds every constructor parameter (facts included, unless as long as the data). registered: False allows a
     class that no installed distribution offers; its name is then "unregistered:<class>" and it cannot be built again.
     """
-    cls = type(component)
+    cls: type = type(component)
     entry = registry.entry_of(cls)
     if entry is None and registered:
         raise ComponentError(
@@ -137,7 +137,9 @@ def _plain(option: Option, value: Any, cls: type, registered: bool) -> Any:
     try:
         return json.loads(json.dumps(value, default=_as_json, allow_nan=False))
     except (TypeError, ValueError) as error:
-        raise ComponentError(f"{cls.__qualname__}.{option.name} = {value!r} cannot be written as JSON: {error}") from None
+        raise ComponentError(
+            f"{cls.__qualname__}.{option.name} = {value!r} cannot be written as JSON: {error}"
+        ) from None
 
 
 def _as_json(value: Any) -> Any:

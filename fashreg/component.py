@@ -88,7 +88,7 @@ def nearest(word: str, known: typing.Iterable[str]) -> tuple[str, ...]:
     return tuple(choices[m] for m in get_close_matches(word.lower().replace("_", "-"), list(choices), n=3, cutoff=0.6))
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def options_of(cls: type) -> tuple[Option, ...]:
     """The options of a component class, in the constructor's order.
 
@@ -96,7 +96,7 @@ def options_of(cls: type) -> tuple[Option, ...]:
     """
     signature = inspect.signature(cls)
     try:
-        hints = typing.get_type_hints(cls.__init__, include_extras=True)
+        hints = typing.get_type_hints(inspect.getattr_static(cls, "__init__"), include_extras=True)
     except NameError as error:
         raise OptionError(
             f"{cls.__qualname__}: {error}; names in constructor annotations must be importable at run time "
@@ -138,7 +138,7 @@ def documentation_of(cls: type) -> Documentation:
     return Documentation(summary, text, sources, meanings)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def config_model(cls: type) -> type[BaseModel]:
     """A strict pydantic model of the options of a component class (unknown keys are errors; facts may be left out)."""
     import pydantic

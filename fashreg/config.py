@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from fashreg.component import nearest
 from fashreg.config_data import DataConfig
 from fashreg.config_trainer import TrainerConfig
 from fashreg.errors import RecipeError
+from fashreg.strict_yaml import read_yaml
 
 
 class ComponentConfig(BaseModel):
@@ -93,6 +93,8 @@ def read_recipe(
         base = path.parent
     if base is not None:
         _anchor_paths(document, base)
+    if overrides:
+        _write_default_components(document)
     for text in overrides:
         apply_override(document, text)
     try:
@@ -121,7 +123,7 @@ def read_data(table: str | None, overrides: Sequence[str] = (), *, like: DataCon
 def parse_recipe(text: str, *, name: str) -> dict[str, Any]:
     """YAML or JSON text to a mapping. Refuses duplicate keys, other documents than a mapping, and YAML tags."""
     try:
-        document = yaml.load(text, Loader=_StrictLoader)  # a SafeLoader
+        document = read_yaml(text)
     except yaml.YAMLError as error:
         raise RecipeError(f"{name} is not valid YAML or JSON: {' '.join(str(error).split())}") from None
     if not isinstance(document, dict):
@@ -138,7 +140,7 @@ def apply_override(document: dict[str, Any], text: str) -> None:
         raise RecipeError(f"override {text!r} is not of the form field.name=value, e.g. --set trainer.lr=3e-4")
     value: Any
     try:
-        value = yaml.load(value_text, Loader=_StrictLoader)  # a SafeLoader
+        value = read_yaml(value_text)
     except yaml.YAMLError:
         value = value_text
     here: Any = document
@@ -199,6 +201,16 @@ def _anchor_paths(document: dict[str, Any], base: Path) -> None:
             data[field] = str((base / value).resolve())
 
 
+def _write_default_components(document: dict[str, Any]) -> None:
+    """Write the default components into the document, so that `--set loss.alpha=3` changes the default loss."""
+    for field, info in Recipe.model_fields.items():
+        default = info.get_default(call_default_factory=True, validated_data={})
+        if field not in document and isinstance(default, ComponentConfig):
+            document[field] = default.model_dump()
+        elif field == "evaluators" and field not in document:
+            document[field] = [item.model_dump() for item in default]
+
+
 def _recipe_error(error: ValidationError, label: str, model: type[BaseModel] | None = None) -> RecipeError:
     lines, first = [], ""
     for item in error.errors():
@@ -208,7 +220,9 @@ def _recipe_error(error: ValidationError, label: str, model: type[BaseModel] | N
         if item["type"] == "extra_forbidden":
             known = _fields_at(loc[:-1], model or Recipe)
             near, fields = nearest(loc[-1], known), ", ".join(known)
-            lines.append(f"{dotted}: no such field; " + (f"did you mean {near[0]!r}?" if near else f"there are {fields}"))
+            lines.append(
+                f"{dotted}: no such field; " + (f"did you mean {near[0]!r}?" if near else f"there are {fields}")
+            )
         elif item["type"] == "missing":
             lines.append(f"{dotted}: is required")
         else:
@@ -231,30 +245,3 @@ def _model_in(annotation: Any) -> Any:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     return next((m for a in typing.get_args(annotation) if (m := _model_in(a)) is not None), None)
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """SafeLoader that refuses duplicate keys and reads 1e-4 as the number people mean."""
-
-
-def _mapping(loader: _StrictLoader, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-    seen: dict[Any, Any] = {}
-    for key_node, value_node in node.value:
-        key = loader.construct_object(key_node, deep=True)
-        if not isinstance(key, str | int | float | bool) or key in seen:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"key {key!r} stands twice or is not plain", key_node.start_mark
-            )
-        seen[key] = loader.construct_object(value_node, deep=True)
-    return seen
-
-
-_StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
-_StrictLoader.yaml_implicit_resolvers = {
-    first: list(pairs) for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_StrictLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(?:\d[\d_]*\.?[\d_]*|\.\d[\d_]*)[eE][-+]?\d+$"),
-    list("-+.0123456789"),
-)

@@ -47,9 +47,7 @@ class Embedded:
 
     def to(self, device: Any) -> Self:
         """The same rows on another device."""
-        return replace(
-            self, vectors=self.vectors.to(device), labels=self.labels.to(device), ids=self.ids.to(device)
-        )
+        return replace(self, vectors=self.vectors.to(device), labels=self.labels.to(device), ids=self.ids.to(device))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,7 +86,7 @@ class InputSpec:
     """How a picture becomes the tensor a backbone wants; saved with the model.
 
     size: (height, width) in pixels. mean, std: per channel, for pixels in 0..1. interpolation: "bicubic", "bilinear"
-    or "nearest". crop: share of the shorter side kept by the centre crop at evaluation (timm's crop_pct), 0 < crop <= 1.
+    or "nearest". crop: share of the shorter side kept by the centre crop at evaluation (timm's crop_pct), 0..1.
     """
 
     size: tuple[int, int] = (224, 224)
@@ -104,7 +102,7 @@ class TrainingBatch:
 
     images: (B, 3, H, W) float, or the cached output of the frozen stages (`stage` says which stage comes next).
     labels, ids: (B,) int64. positions: (B,) int64 rows of the table. second_view: like images, another augmentation.
-    attributes: name -> (B,) int64 value index, -1 = unknown. texts: B strings. task: the one task or attribute asked for.
+    attributes: name -> (B,) int64 value index, -1 = unknown. texts: B strings. task: the task or attribute asked for.
     """
 
     images: Tensor

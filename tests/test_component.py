@@ -153,7 +153,7 @@ def test_an_unregistered_class_has_no_spec_unless_asked() -> None:
 
 
 def test_a_component_that_forgets_a_parameter_is_told_to_keep_it() -> None:
-    with pytest.raises(ComponentError, match="self.margin = margin"):
+    with pytest.raises(ComponentError, match=r"self\.margin = margin"):
         spec_of(Forgetful(), registered=False)
 
 

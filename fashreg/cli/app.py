@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -39,9 +40,18 @@ def options(
         os.environ["FASHREG_PLUGINS"] = plugins
 
 
-for command in (look.list_, look.show, look.doctor, look.recipes, look.schema, train.train):
+COMMANDS: tuple[Callable[..., None], ...] = (
+    look.list_,
+    look.show,
+    look.doctor,
+    look.recipes,
+    look.schema,
+    train.train,
+    gallery.evaluate,
+    gallery.embed,
+    gallery.search,
+)
+for command in COMMANDS:
     app.command(command.__name__.rstrip("_"))(command)
-for command in (gallery.evaluate, gallery.embed, gallery.search):
-    app.command(command.__name__)(command)
 app.add_typer(gallery.index_app, name="index")
 app.add_typer(data.data_app, name="data")

@@ -24,7 +24,9 @@ def evaluate(
     model: Model,
     table: TableOption,
     split: Split = None,
-    label: Annotated[str | None, typer.Option(help="Label column; default: the one the model was trained with.")] = None,
+    label: Annotated[
+        str | None, typer.Option(help="Label column; default: the one the model was trained with.")
+    ] = None,
     task: Annotated[str | None, typer.Option(help="Head or attribute to use, for a model with several.")] = None,
     batch_size: Batch = 64,
     set_: SetOption = None,
@@ -77,7 +79,9 @@ def search(
     folder: Annotated[Path, typer.Argument(help="Index folder.")],
     image: Annotated[list[Path], typer.Option(help="Query picture (repeatable).")],
     k: Annotated[int, typer.Option("-k", min=1, help="Neighbours per query.")] = 10,
-    model: Annotated[str | None, typer.Option(help="Model folder, when it has moved since the index was built.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Model folder, when it has moved since the index was built.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Find the nearest pictures; larger score = nearer."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import textwrap
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
@@ -13,14 +14,18 @@ from fashreg import registry
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
-def list_(kind: Annotated[str | None, typer.Argument(help="One kind only, e.g. loss.")] = None, as_json: AsJson = False) -> None:
+def list_(
+    kind: Annotated[str | None, typer.Argument(help="One kind only, e.g. loss.")] = None, as_json: AsJson = False
+) -> None:
     """List the components of the installed plugins (imports none of them)."""
     rows = registry.entries(kind)
     if as_json:
         fields = ("kind", "name", "plugin", "version", "problem")
         print(json.dumps([{f: getattr(e, f) for f in fields} for e in rows], indent=1))
         return
-    twice = {(e.kind, e.name) for i, e in enumerate(rows) if i and (rows[i - 1].kind, rows[i - 1].name) == (e.kind, e.name)}
+    twice = {
+        (e.kind, e.name) for i, e in enumerate(rows) if i and (rows[i - 1].kind, rows[i - 1].name) == (e.kind, e.name)
+    }
     table = [("KIND", "NAME", "PLUGIN", "VERSION", "")]
     for e in rows:
         name = e.qualified if (e.kind, e.name) in twice else e.name
@@ -125,7 +130,7 @@ def _default_text(option: dict[str, Any]) -> str:
     return f" = {option['default']!r}"
 
 
-def _print_table(rows: list[tuple[str, ...]]) -> None:
+def _print_table(rows: Sequence[tuple[str, ...]]) -> None:
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

@@ -16,7 +16,9 @@ def train(
         list[str] | None, typer.Option("--set", help="Override a field: --set trainer.lr=3e-4 (repeatable).")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the interrupted run in --out.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check recipe, data and parts; print; train nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check recipe, data and parts; print; train nothing.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON at the end.")] = False,
 ) -> None:
     """Train a model: checks everything first, then writes the run folder (model, metrics, checkpoints)."""
