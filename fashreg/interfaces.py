@@ -45,8 +45,8 @@ class Head(Protocol):
     """Features to embeddings. An nn.Module.
 
     takes: "pooled" (B, F) or "map" (B, C, h, w). unit: rows of the output have length 1.
-    tasks: names of the tasks it serves, () for a head that serves one. A task added later leaves the others as they were,
-    bit for bit.
+    tasks: names of the tasks it serves, () for a head that serves one. A task added later leaves the
+    others as they were, bit for bit.
     """
 
     in_dim: int

@@ -22,8 +22,7 @@ def check(
     from fashreg.data.table import check_table, read_table
 
     config = read_data(table, set_ or ())
-    report = check_table(read_table(config.table, config, check=False))
-    print(report)
+    print(check_table(read_table(config.table, config, need_label=False)))
 
 
 @data_app.command()

@@ -1,0 +1,44 @@
+# make demo: sets everything up, then runs the main job on the drawn Atelier set.
+# make test: sets everything up, then runs every check and test.
+# Both need only Python 3.11 or newer, as `python3` or as PYTHON=...
+
+PYTHON ?= python3
+VENV ?= .venv
+DEMO ?= demo
+PRODUCTS ?= 300
+EPOCHS ?= 4
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint clean
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "fashreg needs Python 3.11 or newer; set PYTHON=")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: $(BIN)/python pyproject.toml contrib/fashreg-lite0/pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e . -e contrib/fashreg-lite0
+	touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed contrib/template/pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]' -e contrib/fashreg-lite0 -e contrib/template
+	touch $@
+
+# The main job. Each line is a command that a person would type; PRODUCTS and EPOCHS make it shorter.
+demo: $(VENV)/.installed
+	rm -rf $(DEMO)
+	$(BIN)/fashreg data atelier --out $(DEMO)/atelier --products $(PRODUCTS)
+	$(BIN)/fashreg train atelier --set data.table=$(DEMO)/atelier/table.csv --set trainer.epochs=$(EPOCHS) --out $(DEMO)/run
+	$(BIN)/fashreg index build $(DEMO)/run/model --table $(DEMO)/atelier/table.csv --split test --out $(DEMO)/index
+	$(BIN)/fashreg search $(DEMO)/index --example -k 5 --sheet $(DEMO)/hits.png
+	@echo "pictures: $(DEMO)/atelier/images   query and hits: $(DEMO)/hits.png   model: $(DEMO)/run/model"
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: lint
+	$(BIN)/python -m pytest tests contrib
+
+clean:
+	rm -rf $(VENV) $(DEMO) build dist .mypy_cache .ruff_cache .pytest_cache

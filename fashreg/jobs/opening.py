@@ -1,0 +1,47 @@
+"""What every job opens first: a model (folder or object) and a table (path, DataFrame or Table)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from fashreg.config import read_data
+from fashreg.config_data import DataConfig
+from fashreg.data.table import Table, read_table
+from fashreg.encoder import Encoder
+from fashreg.errors import ModelError
+from fashreg.storage import load_encoder, read_provenance
+
+Model = str | Path | Encoder
+
+
+def open_model(model: Model) -> tuple[Encoder, DataConfig | None]:
+    """The encoder, and how the table it was trained on was read (None when unknown)."""
+    if isinstance(model, Encoder):
+        return model, None
+    folder = Path(model)
+    if not folder.is_dir():
+        inner = " (did you mean its folder `model`?)" if (folder.parent / "model").is_dir() else ""
+        raise ModelError(f"no model folder {folder}{inner}; `fashreg train RECIPE --out RUN` writes RUN/model")
+    if not (folder / "config.json").is_file() and (folder / "model" / "config.json").is_file():
+        raise ModelError(f"{folder} is a run folder; its model is {folder / 'model'}")
+    encoder = load_encoder(folder)
+    data = (read_provenance(folder).get("recipe") or {}).get("data")
+    return encoder, DataConfig.model_validate(data) if data else None
+
+
+def open_table(
+    table: Any,
+    trained_with: DataConfig | None = None,
+    *,
+    split: str | None = None,
+    options: Sequence[str] = (),
+    need_label: bool = True,
+) -> tuple[Table, DataConfig]:
+    """The rows asked for. What the options leave open is read as the model's training table was."""
+    if isinstance(table, Table):
+        return (table if split is None else table.take(split)), trained_with or DataConfig()
+    path = str(table) if isinstance(table, str | Path) else None
+    config = read_data(path, options, like=trained_with)
+    return read_table(path if path is not None else table, config, split=split, need_label=need_label), config
