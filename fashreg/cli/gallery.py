@@ -82,13 +82,18 @@ def search(
     model: Annotated[
         str | None, typer.Option(help="Model folder, when it has moved since the index was built.")
     ] = None,
+    sheet: Annotated[Path | None, typer.Option(help="Also draw queries and hits into this PNG.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Find the nearest pictures; larger score = nearer."""
+    """Find the nearest pictures; larger score = nearer. A picture of the gallery leaves itself out."""
     from fashreg.jobs.indexing import load_index
 
     gallery = load_index(folder, model=model)
     answers = gallery.search(image, k=k)
+    if sheet is not None:
+        from fashreg.jobs.sheet import write_sheet
+
+        write_sheet(sheet, image, answers, labels=[gallery.label_of(path) for path in image])
     if as_json:
         print(json.dumps([{"query": str(q), "hits": hits} for q, hits in zip(image, answers, strict=True)], indent=1))
         return

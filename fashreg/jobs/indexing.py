@@ -28,6 +28,7 @@ class Gallery:
     def __init__(self, index: Index, items: pd.DataFrame, encoder: Encoder, task: str | None = None) -> None:
         self.index, self.items, self.encoder, self.task = index, items, encoder, task
         self._row_of = {int(i): row for row, i in enumerate(items["id"])}
+        self._id_of = {os.path.realpath(p): int(i) for p, i in zip(items["image"], items["id"], strict=True)}
 
     def __len__(self) -> int:
         return len(self.index)
@@ -35,11 +36,23 @@ class Gallery:
     def search(self, queries: Any, k: int = 10, *, batch_size: int = 64) -> list[list[dict[str, Any]]]:
         """The k nearest pictures of each query, best first: dicts with id, score, image, label.
 
-        queries: paths, PIL images or a DataFrame. k larger than the gallery gives the whole gallery.
+        queries: paths, PIL images or a DataFrame. k larger than the gallery gives the whole gallery. A path that is
+        itself in the gallery leaves itself out.
         """
         if k <= 0:
             raise ValueError(f"k must be at least 1, got {k}")
-        return self.search_vectors(self.encoder.embed(queries, batch_size=batch_size, task=self.task), k)
+        vectors = self.encoder.embed(queries, batch_size=batch_size, task=self.task)
+        own = [self.id_of(query) for query in queries] if isinstance(queries, Sequence) else [-1] * len(vectors)
+        return self.search_vectors(vectors, k, query_ids=torch.tensor(own))
+
+    def id_of(self, picture: Any) -> int:
+        """The id of a path that is in the gallery, -1 for anything else."""
+        return self._id_of.get(os.path.realpath(picture), -1) if isinstance(picture, str | Path) else -1
+
+    def label_of(self, picture: Any) -> str | None:
+        """The label of a path that is in the gallery, None for anything else or without labels."""
+        row = self._row_of.get(self.id_of(picture))
+        return None if row is None or "label" not in self.items else str(self.items["label"].iloc[row])
 
     def search_vectors(
         self, vectors: torch.Tensor, k: int = 10, *, query_ids: torch.Tensor | None = None
