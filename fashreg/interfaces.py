@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 class Backbone(Protocol):
     """Pictures (and, if it says so, texts) to features. An nn.Module.
 
-    Its work is a row of named stages; freezing and caching cut between stages. `forward(images)` must equal
-    `pool(run_stages(images))`, and run_stages(run_stages(x, 0, s), s, n) must equal run_stages(x, 0, n).
+    Its work is a row of named stages; freezing and caching cut between stages, and what travels between them is the
+    network's own affair (a map, tokens). `forward(images)` must equal `pool(run_stages(images))`, and
+    run_stages(run_stages(x, 0, s), s, n) must equal run_stages(x, 0, n). A constructor parameter `weights` says where
+    pretrained weights come from; with weights=None nothing is fetched or read (so is a saved model built).
     """
 
     modalities: frozenset[str]  # {"image"}, {"image", "text"}
@@ -34,11 +36,15 @@ class Backbone(Protocol):
 
     def __call__(self, images: Tensor) -> Tensor: ...  # (B, 3, H, W) -> (B, F)
     def run_stages(self, x: Tensor, start: int = 0, stop: int | None = None) -> Tensor:
-        """Stages start..stop-1. start = 0 takes images; stop = None gives the spatial map (B, C, h, w)."""
+        """Stages start..stop-1, batch first. start = 0 takes images; stop = None runs to the last stage."""
 
-    def pool(self, features: Tensor) -> Tensor: ...  # (B, C, h, w) -> (B, F)
+    def pool(self, features: Tensor) -> Tensor: ...  # output of the last stage -> (B, F)
+    def to_map(self, features: Tensor) -> Tensor: ...  # output of the last stage -> spatial map (B, C, h, w)
     def stage_modules(self, index: int) -> list[Any]:
-        """The nn.Modules whose parameters belong to stage `index` (for freezing)."""
+        """The nn.Modules whose parameters belong to stage `index` (for freezing); all stages: each exactly once.
+
+        What pooling owns belongs to the last stage.
+        """
 
 
 class Head(Protocol):
