@@ -22,14 +22,19 @@ def read_json(path: Path, *, max_bytes: int = _MAX_BYTES) -> Any:
             raw = file.read(max_bytes + 1)
         if len(raw) > max_bytes:
             raise ModelError(f"{path} is larger than {max_bytes:,} bytes, which no file of its kind is")
-        text = raw.decode("utf-8")
-        return json.loads(text, object_pairs_hook=_no_key_twice, parse_constant=_finite, parse_float=_finite)
+        return parse_json(raw)
     except FileNotFoundError:
         raise ModelError(f"{path} is missing") from None
     except (OSError, ValueError, RecursionError) as error:
         if isinstance(error, ModelError):
             raise
         raise ModelError(f"{path} cannot be read: {error}") from error
+
+
+def parse_json(raw: bytes) -> Any:
+    """Strict JSON of bytes; ValueError (or RecursionError) for anything else."""
+    text = raw.decode("utf-8")
+    return json.loads(text, object_pairs_hook=_no_key_twice, parse_constant=_finite, parse_float=_finite)
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -1,0 +1,162 @@
+"""Which gallery items are relevant to which query, and which of the ranked ones are hits.
+
+Relevance is kept by group (`fashreg.values.Relevance`), so labels cost O(N) and a ranking of K is judged in
+O(Q K log N). Labels and ids are int64 of any size; they are compared as integers and never become floats.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from fashreg.values import Relevance
+
+_BLOCK = 1 << 22  # ranked items judged at once
+
+
+def relevance_from_labels(
+    query_labels: Tensor, query_ids: Tensor, gallery_labels: Tensor, gallery_ids: Tensor
+) -> Relevance:
+    """An item is relevant to a query when both have the same label.
+
+    query_labels, query_ids: (Q,) int64. gallery_labels, gallery_ids: (N,) int64. A query may itself be in the gallery;
+    its own id is never relevant to it. A negative query id means that the query is in no gallery.
+    """
+    query_labels, query_ids = _integers("query_labels", query_labels), _integers("query_ids", query_ids)
+    labels, ids = _integers("gallery_labels", gallery_labels), _gallery_ids(gallery_ids)
+    if query_labels.shape != query_ids.shape or labels.shape != ids.shape:
+        raise ValueError("labels and ids must come in equal numbers, for the queries and for the gallery")
+    order = ids.argsort()
+    order = order[labels[order].argsort(stable=True)]
+    names, sizes = torch.unique_consecutive(labels[order], return_counts=True)
+    group = torch.searchsorted(names, query_labels)
+    known = group < len(names)
+    known[known.clone()] = names[group[known]] == query_labels[known]
+    group[~known] = len(names)  # one more group, empty, for labels that the gallery does not have
+    offsets = torch.cat([sizes.new_zeros(1), sizes.cumsum(0), sizes.sum().reshape(1)])
+    return Relevance(query_ids, group, offsets, ids[order])
+
+
+def relevance_from_pairs(
+    query_ids: Tensor,
+    relevant: Sequence[Sequence[int] | Tensor],
+    grades: Sequence[Sequence[float] | Tensor] | None = None,
+    *,
+    gallery_ids: Tensor | None = None,
+) -> Relevance:
+    """Relevant ids named one by one.
+
+    query_ids: (Q,) int64. relevant: Q lists of gallery ids, each id at most once in a list; a list may be empty.
+    grades: Q lists of gains > 0 beside them, for nDCG. gallery_ids: when given, an id outside it is refused.
+    """
+    query_ids = _integers("query_ids", query_ids)
+    lists = [_integers("relevant", torch.as_tensor(r)) if len(r) else query_ids[:0] for r in relevant]
+    if len(lists) != len(query_ids) or (grades is not None and [len(g) for g in grades] != [len(r) for r in lists]):
+        raise ValueError(f"{len(query_ids)} queries need as many lists of relevant ids, and grades of the same lengths")
+    sizes = torch.tensor([len(r) for r in lists], dtype=torch.int64)
+    ids = torch.cat(lists) if lists else torch.zeros(0, dtype=torch.int64)
+    group = torch.arange(len(lists))
+    owner = group.repeat_interleave(sizes)
+    order = ids.argsort()
+    order = order[owner[order].argsort(stable=True)]
+    ids = ids[order]
+    twice = (ids[1:] == ids[:-1]) & (owner[1:] == owner[:-1])
+    if twice.any():
+        at = int(twice.nonzero()[0])
+        raise ValueError(f"query {int(query_ids[owner[at]])} names the relevant id {int(ids[at])} twice")
+    if len(ids) and int(ids.min()) < 0:
+        raise ValueError(f"relevant ids must be 0 or larger, got {int(ids.min())}")
+    if gallery_ids is not None and not (inside := torch.isin(ids, gallery_ids)).all():
+        raise ValueError(f"the relevant id {int(ids[~inside][0])} is not in the gallery")
+    offsets = torch.cat([sizes.new_zeros(1), sizes.cumsum(0)])
+    return Relevance(query_ids, group, offsets, ids, None if grades is None else _gains(grades)[order])
+
+
+def counts(relevance: Relevance) -> Tensor:
+    """(Q,) int64: how many items are relevant to each query, itself left out."""
+    first, last = relevance.offsets[relevance.group], relevance.offsets[relevance.group + 1]
+    own = _Lookup(relevance).positions(relevance.query_ids[:, None], relevance.group)[:, 0] >= 0
+    return last - first - own.long()
+
+
+def hits(relevance: Relevance, ids: Tensor) -> Tensor:
+    """(Q, K) bool: is the ranked item relevant? ids: (Q, K) int64, -1 pads; pads and the query itself are no hits."""
+    found = torch.empty(ids.shape, dtype=torch.bool, device=ids.device)
+    for rows, positions in _hit_positions(relevance, ids):
+        found[rows] = positions >= 0
+    return found
+
+
+def gains(relevance: Relevance, ids: Tensor) -> Tensor:
+    """(Q, K) float64: the grade of each ranked item, 1 where relevance has no grades, 0 for what is no hit."""
+    if relevance.grades is None:
+        return hits(relevance, ids).double()
+    grades = torch.cat([relevance.grades.double(), relevance.grades.new_zeros(1, dtype=torch.float64)])
+    found = torch.empty(ids.shape, dtype=torch.float64, device=ids.device)
+    for rows, positions in _hit_positions(relevance, ids):
+        found[rows] = grades[positions]  # position -1, no hit, is the zero at the end
+    return found
+
+
+def select(relevance: Relevance, rows: Tensor) -> Relevance:
+    """The same relevance for some of the queries. rows: positions (S,) or a mask (Q,)."""
+    return Relevance(
+        relevance.query_ids[rows], relevance.group[rows], relevance.offsets, relevance.ids, relevance.grades
+    )
+
+
+class _Lookup:
+    """Finds (group, id) among the sorted groups by two searches: id -> rank among all ids, then group and rank."""
+
+    def __init__(self, relevance: Relevance) -> None:
+        self.ids, rank = torch.unique(relevance.ids, return_inverse=True)
+        sizes = relevance.offsets.diff()
+        groups = torch.arange(len(sizes), device=sizes.device).repeat_interleave(sizes)
+        self.keys = groups * max(1, len(self.ids)) + rank
+
+    def positions(self, ids: Tensor, group: Tensor) -> Tensor:
+        """Where `relevance.ids` holds ids[q, k] within group[q]; -1 where it does not. (Q, K)."""
+        if not len(self.keys):
+            return torch.full_like(ids, -1)
+        rank = torch.searchsorted(self.ids, ids.contiguous()).clamp_(max=len(self.ids) - 1)
+        known = self.ids[rank] == ids
+        wanted = rank.add_(group[:, None] * len(self.ids))
+        at = torch.searchsorted(self.keys, wanted).clamp_(max=len(self.keys) - 1)
+        return torch.where(known & (self.keys[at] == wanted), at, -1)
+
+
+def _hit_positions(relevance: Relevance, ids: Tensor) -> Iterator[tuple[slice, Tensor]]:
+    """By blocks of queries: where `relevance.ids` holds each ranked item; -1 for what is no hit."""
+    if ids.ndim != 2 or len(ids) != len(relevance):
+        raise ValueError(f"rankings of {len(relevance)} queries are (Q, K); got {tuple(ids.shape)}")
+    lookup, step = _Lookup(relevance), max(1, _BLOCK // max(1, ids.shape[1]))
+    for start in range(0, len(ids), step):
+        rows = slice(start, start + step)
+        positions = lookup.positions(ids[rows], relevance.group[rows])
+        yield rows, torch.where(ids[rows] != relevance.query_ids[rows, None], positions, -1)
+
+
+def _integers(name: str, values: Tensor) -> Tensor:
+    if values.ndim != 1 or values.dtype.is_floating_point or values.dtype.is_complex or values.dtype == torch.bool:
+        raise ValueError(f"{name} must be one row of integers (int64), got {values.dtype} {tuple(values.shape)}")
+    return values.long()
+
+
+def _gallery_ids(ids: Tensor) -> Tensor:
+    ids = _integers("gallery_ids", ids)
+    ordered = ids.sort().values
+    if len(ids) and int(ordered[0]) < 0:
+        raise ValueError(f"gallery_ids must be 0 or larger, got {int(ordered[0])}")
+    twice = ordered[1:][ordered[1:] == ordered[:-1]]
+    if len(twice):
+        raise ValueError(f"gallery_ids must be unique; {int(twice[0])} occurs more than once")
+    return ids
+
+
+def _gains(grades: Sequence[Sequence[float] | Tensor]) -> Tensor:
+    flat = torch.cat([torch.as_tensor(g, dtype=torch.float64) for g in grades] or [torch.zeros(0)])
+    if not (torch.isfinite(flat) & (flat > 0)).all():
+        raise ValueError("grades must be finite and larger than 0; leave out what is not relevant")
+    return flat
