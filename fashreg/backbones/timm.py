@@ -85,7 +85,11 @@ class TimmBackbone(nn.Module):
             rows.drop(self.net, rows.uncalled(self.net, row))
             rows.drop(self.net, (s for stage in row[len(self._stages) :] for s in stage.steps if not s.endswith("()")))
         features = rows.run(self.net, self._stages, noise)
-        self.out_dim, self.map_dim = self.pool(features).shape[1], self.to_map(features).shape[1]
+        self.out_dim = self.pool(features).shape[1]
+        try:
+            self.map_dim = self.to_map(features).shape[1]
+        except ValueError:
+            self.map_dim = 0  # a few networks have no spatial map; to_map then says so
         self.net.train()
 
     def _stop(self, row: tuple[rows.Stage, ...]) -> int:
@@ -129,8 +133,8 @@ class TimmBackbone(nn.Module):
         """Output of the last stage -> spatial map (B, C, h, w); class and register tokens are left out."""
         if features.ndim == 4:
             return features.permute(0, 3, 1, 2) if getattr(self.net, "output_fmt", "") == "NHWC" else features
-        height, width = self.input_spec.size
         tokens = features[:, int(getattr(self.net, "num_prefix_tokens", 0)) :]
+        height, width = self.input_spec.size
         h = round((tokens.shape[1] * height / width) ** 0.5)
         if features.ndim != 3 or h == 0 or tokens.shape[1] % h:
             raise ValueError(f"{self.model} has no spatial map: its features are {tuple(features.shape)}")
@@ -215,6 +219,6 @@ def _input_spec(network: Any, image_size: int | None, crop: float | None) -> Inp
         size=(image_size, image_size) if image_size else (int(height), int(width)),
         mean=tuple(data["mean"]),
         std=tuple(data["std"]),
-        interpolation=data["interpolation"],
+        interpolation=data["interpolation"] if data["interpolation"] in ("bilinear", "nearest") else "bicubic",
         crop=float(data["crop_pct"] if crop is None else crop),
     )
