@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from fashreg.cli import run
+
+
+class Result(NamedTuple):
+    status: int
+    out: str
+    err: str
+
+
+Fashreg = Callable[..., Result]
+
+
+@pytest.fixture
+def fashreg(capsys: pytest.CaptureFixture[str]) -> Fashreg:
+    """Run the command line in this process."""
+
+    def call(*arguments: object) -> Result:
+        capsys.readouterr()
+        status = run([str(a) for a in arguments])
+        said = capsys.readouterr()
+        return Result(status, said.out, said.err)
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a small drawn table and a run trained on it by the command line."""
+    folder = tmp_path_factory.mktemp("shop")
+    draw = ["data", "atelier", "--out", str(folder / "atelier"), "--products", "24", "--views", "3", "--size", "64"]
+    assert run(draw) == 0
+    train = ["train", "quick", "--set", f"data.table={folder}/atelier/table.csv", "--out", str(folder / "run")]
+    assert run([*train, "--set", "trainer.epochs=1"]) == 0
+    return folder
