@@ -67,11 +67,12 @@ def test_nothing_depends_on_the_order_of_the_gallery_or_on_blocks():
 
 
 def test_a_coarse_screening_changes_nothing(monkeypatch):
-    gallery, ids = random_rows(400, 8), torch.arange(400)
+    gallery, ids = unit_rows(1 + 0.1 * random_rows(900, 8)), torch.arange(900)
     wanted = nearest(gallery[:50], gallery, ids, 5)
-    coarse = lambda a, b, out: out.copy_(a.bfloat16() @ b.bfloat16())  # noqa: E731
-    monkeypatch.setattr(torch, "get_float32_matmul_precision", lambda: "medium")
+    coarse = lambda a, b, out: out.copy_(a.bfloat16().float() @ b.bfloat16().float())  # noqa: E731
     monkeypatch.setattr(torch, "mm", coarse)
+    assert not torch.equal(nearest(gallery[:50], gallery, ids, 5).ids, wanted.ids)  # the bound is too small for bf16
+    monkeypatch.setattr(torch, "get_float32_matmul_precision", lambda: "medium")
     assert same(nearest(gallery[:50], gallery, ids, 5), wanted.ids, wanted.scores)
 
 
