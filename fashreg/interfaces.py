@@ -109,12 +109,14 @@ class Memory(Protocol):
 class Sampler(Protocol):
     """Lists of dataset positions: a torch batch_sampler. Same (seed, epoch) -> same batches; each rank gets its share.
 
-    Iterating continues after the batch that state_dict() recorded; set_epoch(e) starts epoch e from its first batch.
+    Iterating continues after the batches that are done; set_epoch(e) starts epoch e from its first batch. Loaders fetch
+    ahead, so iterating is no progress by itself: whoever trains calls advance_to, and state_dict() holds that number.
     """
 
     def __iter__(self) -> Iterator[list[int]]: ...
     def __len__(self) -> int: ...  # batches an epoch, per rank
     def set_epoch(self, epoch: int) -> None: ...
+    def advance_to(self, batch: int) -> None: ...  # the first `batch` batches of this epoch are done
     def state_dict(self) -> dict[str, Any]: ...
     def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
 

@@ -1,0 +1,59 @@
+"""Shuffled images: the plain sampler."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import numpy as np
+from pydantic import Field
+
+from fashreg.samplers.schedule import Batches, EpochSchedule, Labels, require
+
+
+class RandomSampler(EpochSchedule):
+    """Batches of images in random order, without regard to their classes.
+
+    Every image once an epoch: the natural frequencies of the data, for losses that need no pair within the batch
+    (proxies, classes) or that bring their own (two views, image and text). With many small classes a batch holds
+    hardly any pair of one class: B (B - 1) / 2 * sum_c (n_c / N)^2 of them are to be expected.
+
+    An epoch has floor(N / B) batches, or ceil(N / B) with drop_last=False. Corner cases: the last, smaller batch is
+    shared equally too, so up to world_size - 1 of its images wait for the next epoch. A batch larger than the set
+    raises ValueError.
+
+    See also: class-balanced, pairs.
+
+    Args:
+        labels: class of every image (N,); only their number is used.
+        batch_size: global batch size B, over all processes.
+        drop_last: leave out the last batch when it is smaller, so that every batch has B images; other images are left
+            out each epoch.
+        seed: with the epoch it fixes the batches.
+        rank: index of this process.
+        world_size: number of processes, a divisor of batch_size.
+    """
+
+    def __init__(
+        self,
+        labels: Labels,
+        *,
+        batch_size: Annotated[int, Field(gt=0)],
+        drop_last: bool = True,
+        seed: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        super().__init__(labels, batch_size, seed, rank, world_size)
+        require(isinstance(drop_last, bool), f"drop_last must be True or False, got {drop_last!r}")
+        self.drop_last = drop_last
+
+    def __len__(self) -> int:
+        full, rest = divmod(len(self.labels), self.batch_size)
+        return full + (not self.drop_last and rest >= self.world_size)
+
+    def draw(self, random: np.random.Generator) -> Batches:
+        """A permutation of all positions, cut into batches."""
+        order = random.permutation(len(self.labels))
+        batches = [order[i * self.batch_size : (i + 1) * self.batch_size] for i in range(len(self))]
+        batches[-1] = batches[-1][: len(batches[-1]) // self.world_size * self.world_size]
+        return batches
