@@ -54,10 +54,12 @@ class EpochSchedule(ABC):
         """Batches an epoch: the same for every epoch and every rank."""
 
     def __iter__(self) -> Iterator[list[int]]:
-        batches = self.draw(np.random.default_rng([self.seed, self.epoch]))
-        for batch in batches[self.batch :]:
-            share = len(batch) // self.world_size
-            yield batch[self.rank * share : (self.rank + 1) * share].tolist()
+        batches = self.draw(np.random.default_rng([self.seed, self.epoch]))[self.batch :]
+        return (self._share(batch).tolist() for batch in batches)
+
+    def _share(self, batch: Positions) -> Positions:
+        size = len(batch) // self.world_size
+        return batch[self.rank * size : (self.rank + 1) * size]
 
     def set_epoch(self, epoch: int) -> None:
         """Go to the first batch of this epoch."""
