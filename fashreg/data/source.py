@@ -1,0 +1,257 @@
+"""Opening what a table is read from, and reading its columns; every problem is collected, none raised half-way."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from fashreg.config_data import DataConfig
+from fashreg.data.columns import (
+    Problems,
+    codes_of,
+    exact_text,
+    examples,
+    flags,
+    floats_among,
+    missing_column,
+    whole_numbers,
+)
+from fashreg.errors import DataError
+
+Rows = NDArray[np.int64]
+_BOXES = ("x_1", "y_1", "x_2", "y_2")
+
+
+@dataclass(slots=True)
+class TableSource:
+    """The whole table as it was given, before rows are chosen. `rows` below are row numbers, header excluded."""
+
+    frame: pd.DataFrame
+    name: str
+    root: Path
+    config: DataConfig
+    problems: Problems
+
+    def _has(self, column: str | None) -> bool:
+        return column is not None and column in self.frame.columns
+
+    def _cells(self, column: str, rows: Rows | None = None) -> list[str]:
+        series = self.frame[column]
+        return exact_text(series if rows is None else series.iloc[rows])
+
+    def _missing(self, column: str, setting: str) -> None:
+        self.problems.add(missing_column(column, [str(name) for name in self.frame.columns], setting), column=column)
+
+    def rows_of(self, split: str | None) -> Rows:
+        """Rows of one split; all rows when split is None, or when it is the training split and no column says."""
+        column, config = self.config.split, self.config
+        everything = np.arange(len(self.frame), dtype=np.int64)
+        if not len(self.frame):
+            self.problems.add("it has no rows")
+        if split is None:
+            return everything
+        if column is None or not self._has(column):
+            if column not in (None, "split"):
+                self._missing(str(column), "split")
+            elif split != config.train_split:
+                self.problems.add(
+                    f'split "{split}" was asked for, but there is no split column; name it: data.split=NAME'
+                )
+            return everything
+        values = self._cells(column)
+        wanted = {split} if split in values else _synonyms(split, config)
+        rows = np.array([i for i, value in enumerate(values) if value in wanted], dtype=np.int64)
+        if not len(rows):
+            known = ", ".join(f'"{value}"' for value in sorted(set(values))[:10])
+            self.problems.add(f'split "{split}" is empty; column "{column}" has {known}', column=column)
+        return rows
+
+    def splits(self, rows: Rows) -> list[str] | None:
+        """The split column of these rows, as written."""
+        return self._cells(str(self.config.split), rows) if self._has(self.config.split) else None
+
+    def labels(self, rows: Rows, need: bool) -> list[str]:
+        """Label cells: whole numbers or text, digit for digit."""
+        column = self.config.label
+        if column is None or not self._has(column):
+            if need and column is None:
+                self.problems.add("labels are needed; name their column: data.label=NAME")
+            elif need and column is not None:
+                self._missing(column, "label")
+            return [""] * len(rows)
+        cells = self._cells(column, rows)
+        floats = floats_among(cells)
+        empty = [i for i, cell in enumerate(cells) if not cell]
+        if floats:
+            self.problems.add(
+                f'column "{column}" holds floats, which name no class exactly, in '
+                f"{examples(rows[floats], [cells[i] for i in floats])}. Write whole numbers or text; in pandas: "
+                f'frame["{column}"] = frame["{column}"].astype("Int64")',
+                rows[floats],
+                column,
+            )
+        if empty and need:
+            self.problems.add(
+                f'column "{column}" is empty in {examples(rows[empty])}. Fill the labels or leave these rows out',
+                rows[empty],
+                column,
+            )
+        return cells
+
+    def pictures(self, rows: Rows) -> tuple[list[str], list[str]]:
+        """Picture paths as written, and absolute."""
+        column = self.config.image
+        if not self._has(column):
+            if column == "image" and self._has("path"):
+                column = "path"
+            else:
+                self._missing(column, "image")
+                return [""] * len(rows), [""] * len(rows)
+        images = self._cells(column, rows)
+        empty = [i for i, image in enumerate(images) if not image]
+        if empty:
+            self.problems.add(f'column "{column}" is empty in {examples(rows[empty])}', rows[empty], column)
+        root = str(self.root.absolute())
+        return images, [str(Path(root, image)) for image in images]
+
+    def boxes(self, rows: Rows) -> NDArray[np.int64] | None:
+        """Left, top, right, bottom of every row, or None. Boxes without any area are problems."""
+        columns = self.config.boxes or _BOXES
+        absent = [column for column in columns if not self._has(column)]
+        if absent:
+            for column in absent if self.config.boxes not in (None, _BOXES) else ():
+                self._missing(column, "boxes")
+            return None
+        values, bad = np.zeros((len(rows), 4), dtype=np.int64), set()
+        for i, column in enumerate(columns):
+            cells = [cell.removesuffix(".0") for cell in self._cells(column, rows)]
+            values[:, i], wrong = whole_numbers(cells)
+            bad.update(wrong)
+        flat = (values[:, 2] <= values[:, 0]) | (values[:, 3] <= values[:, 1]) | (values[:, :2] < 0).any(1)
+        wrong = sorted(bad | set(np.flatnonzero(flat).tolist()))
+        if wrong:
+            self.problems.add(
+                f"boxes must be whole pixels with 0 <= left < right and 0 <= top < bottom; not so in "
+                f"{examples(rows[wrong])}. Columns: {', '.join(columns)}",
+                rows[wrong],
+                columns[0],
+            )
+        return values
+
+    def refuse_duplicates(self, rows: Rows, images: Sequence[str], boxes: NDArray[np.int64] | None) -> None:
+        """The same picture (and box) in two rows would be its own neighbour."""
+        first: dict[Any, int] = {}
+        again = []
+        for i, image in enumerate(images):
+            key = image if boxes is None else (image, *boxes[i].tolist())
+            if image and first.setdefault(key, i) != i:
+                again.append(i)
+        if again:
+            self.problems.add(
+                f"the same picture occurs more than once: {examples(rows[again], [images[i] for i in again])}. "
+                "Keep one row per picture",
+                rows[again],
+                self.config.image,
+            )
+
+    def ids(self, rows: Rows) -> NDArray[np.int64]:
+        """The id column, or the row numbers."""
+        column = self.config.id
+        if column is None:
+            return rows
+        if not self._has(column):
+            self._missing(column, "id")
+            return rows
+        cells = self._cells(column)
+        values, bad = whole_numbers(cells)
+        bad = sorted({*bad, *np.flatnonzero(values < 0).tolist()})
+        counted = pd.Series(values).duplicated().to_numpy() if not bad else np.zeros(0, dtype=np.bool_)
+        wrong = np.array(bad, dtype=np.int64) if bad else np.flatnonzero(counted)
+        if len(wrong):
+            what = "needs whole numbers >= 0" if bad else "repeats a number"
+            self.problems.add(
+                f'column "{column}" {what} in {examples(wrong, [cells[i] for i in wrong])}. Leave data.id unset to '
+                "use row numbers; the column stays in the table",
+                wrong,
+                column,
+            )
+        return values[rows]
+
+    def attributes(self, rows: Rows) -> dict[str, tuple[NDArray[np.int64], list[str]]]:
+        """Codes and value names per attribute; codes are the same in every split."""
+        found = {}
+        for column in self.config.attributes:
+            if self._has(column):
+                codes, names = codes_of(self._cells(column))
+                found[column] = (codes[rows], names)
+            else:
+                self._missing(column, "attributes")
+        return found
+
+    def texts(self, rows: Rows) -> list[str] | None:
+        """The text column, or None."""
+        column = self.config.text
+        if column is not None and not self._has(column):
+            self._missing(column, "text")
+            return None
+        return None if column is None else self._cells(column, rows)
+
+    def flags(self, setting: str, rows: Rows) -> NDArray[np.bool_] | None:
+        """A true/false column: the one that the setting names, else the one called like the setting, else None."""
+        column = getattr(self.config, setting) or setting
+        if not self._has(column):
+            if column != setting:
+                self._missing(column, setting)
+            return None
+        cells = self._cells(column, rows)
+        values, bad = flags(cells)
+        if bad:
+            shown = examples(rows[bad], [cells[i] for i in bad])
+            self.problems.add(f'column "{column}" takes true or false; it says else in {shown}', rows[bad], column)
+        return values
+
+
+def _synonyms(split: str, config: DataConfig) -> set[str]:
+    """`validation` goes by several names; other splits by their own only."""
+    return {"val", "valid", "dev"} if split == config.validation_split == "validation" else {split}
+
+
+def open_source(source: str | Path | pd.DataFrame, config: DataConfig) -> TableSource:
+    """Reads the file with every cell as text, so that no number passes through float."""
+    if isinstance(source, pd.DataFrame):
+        root = Path(config.root) if config.root is not None else Path.cwd()
+        return TableSource(source.reset_index(drop=True), "the DataFrame", root, config, Problems("the DataFrame"))
+    text = str(source)
+    if not text:
+        raise DataError("no table was given; name one: data.table=my.csv, or draw one: data.table=atelier:products=300")
+    if text.startswith("atelier:") or text == "atelier":
+        from fashreg.data.atelier.embedded import embedded_table
+
+        path = embedded_table(text)
+    else:
+        path = Path(text).expanduser()
+    root = Path(config.root).expanduser() if config.root is not None else path.parent
+    return TableSource(_read_file(path), text, root, config, Problems(text))
+
+
+def _read_file(path: Path) -> pd.DataFrame:
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "does not exist"
+        raise DataError(f"the table {path} {what}; give a CSV, TSV or Parquet file: data.table=FILE")
+    try:
+        if path.suffix.lower() in (".parquet", ".pq"):
+            return pd.read_parquet(path, dtype_backend="pyarrow")
+        separator = "\t" if path.suffix.lower() in (".tsv", ".tab") else ","
+        return pd.read_csv(path, sep=separator, dtype=str, na_filter=False, encoding="utf-8-sig", index_col=False)
+    except pd.errors.EmptyDataError as error:
+        raise DataError(f"the table {path} is empty; its first line must name the columns") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"the table {path} is not UTF-8 text ({error}); save it as UTF-8, or as Parquet") from error
+    except Exception as error:  # the readers raise many kinds; each means that the file cannot be read
+        raise DataError(f"the table {path} cannot be read: {error}") from error
