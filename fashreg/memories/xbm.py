@@ -55,8 +55,9 @@ class XBMMemory(nn.Module):
         embed_dim: D, width of the embedding.
         batch_weight: weight of loss(batch, batch); 0 leaves the batch's own pairs out.
         memory_weight: weight of loss(batch, memory); 0 trains as if there were no memory.
-        start_step: optimiser steps before the memory is filled and used; first use at start_step + 1. 1000 suits runs
-            of many thousand steps that start with fast drift; short runs from pretrained weights want 0 to 100.
+        start_step: optimiser steps without the memory: it is first read and filled at start_step + 1, so a gradual fill
+            shows its first rows one step later. 1000 suits runs of many thousand steps that start with fast drift;
+            short runs from pretrained weights want 0 to 100 (a run of fewer steps never uses its memory).
         exclusion: "id" gives every row its image's id, so no stale copy of an image is ever paired with it; "slot"
             gives ids to the latest push only and other rows -1 - slot: stale copies are positives, as the authors' are.
         fill: "gradual" fills from the batches as they come; "sampled" asks, when it starts, for M randomly drawn
