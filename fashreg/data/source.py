@@ -1,4 +1,4 @@
-"""Opening what a table is read from, and reading its columns; every problem is collected, none raised half-way."""
+"""The columns of a table and what they mean; every problem is collected, none raised half-way."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ from fashreg.data.columns import (
     missing_column,
     whole_numbers,
 )
-from fashreg.errors import DataError
 
 Rows = NDArray[np.int64]
 _BOXES = ("x_1", "y_1", "x_2", "y_2")
@@ -71,6 +70,12 @@ class TableSource:
             known = ", ".join(f'"{value}"' for value in sorted(set(values))[:10])
             self.problems.add(f'split "{split}" is empty; column "{column}" has {known}', column=column)
         return rows
+
+    def has_split(self, split: str) -> bool:
+        """Whether any row belongs to this split."""
+        if not self._has(self.config.split):
+            return False
+        return not {split, *_synonyms(split, self.config)}.isdisjoint(self._cells(str(self.config.split)))
 
     def splits(self, rows: Rows) -> list[str] | None:
         """The split column of these rows, as written."""
@@ -220,38 +225,3 @@ class TableSource:
 def _synonyms(split: str, config: DataConfig) -> set[str]:
     """`validation` goes by several names; other splits by their own only."""
     return {"val", "valid", "dev"} if split == config.validation_split == "validation" else {split}
-
-
-def open_source(source: str | Path | pd.DataFrame, config: DataConfig) -> TableSource:
-    """Reads the file with every cell as text, so that no number passes through float."""
-    if isinstance(source, pd.DataFrame):
-        root = Path(config.root) if config.root is not None else Path.cwd()
-        return TableSource(source.reset_index(drop=True), "the DataFrame", root, config, Problems("the DataFrame"))
-    text = str(source)
-    if not text:
-        raise DataError("no table was given; name one: data.table=my.csv, or draw one: data.table=atelier:products=300")
-    if text.startswith("atelier:") or text == "atelier":
-        from fashreg.data.atelier.embedded import embedded_table
-
-        path = embedded_table(text)
-    else:
-        path = Path(text).expanduser()
-    root = Path(config.root).expanduser() if config.root is not None else path.parent
-    return TableSource(_read_file(path), text, root, config, Problems(text))
-
-
-def _read_file(path: Path) -> pd.DataFrame:
-    if not path.is_file():
-        what = "is a folder" if path.is_dir() else "does not exist"
-        raise DataError(f"the table {path} {what}; give a CSV, TSV or Parquet file: data.table=FILE")
-    try:
-        if path.suffix.lower() in (".parquet", ".pq"):
-            return pd.read_parquet(path, dtype_backend="pyarrow")
-        separator = "\t" if path.suffix.lower() in (".tsv", ".tab") else ","
-        return pd.read_csv(path, sep=separator, dtype=str, na_filter=False, encoding="utf-8-sig", index_col=False)
-    except pd.errors.EmptyDataError as error:
-        raise DataError(f"the table {path} is empty; its first line must name the columns") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"the table {path} is not UTF-8 text ({error}); save it as UTF-8, or as Parquet") from error
-    except Exception as error:  # the readers raise many kinds; each means that the file cannot be read
-        raise DataError(f"the table {path} cannot be read: {error}") from error

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from fashreg.config_data import DataConfig
 from fashreg.data.check import Report, check_table
 from fashreg.data.columns import codes_of
-from fashreg.data.source import TableSource, open_source
+from fashreg.data.opening import open_source
+from fashreg.data.source import TableSource
 from fashreg.errors import DataError
 
 __all__ = ["Attribute", "Report", "Table", "check_table", "read_table"]

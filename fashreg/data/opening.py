@@ -1,0 +1,47 @@
+"""Opening what a table is read from: a file, a DataFrame, or the drawn set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from fashreg.config_data import DataConfig
+from fashreg.data.columns import Problems
+from fashreg.data.source import TableSource
+from fashreg.errors import DataError
+
+
+def open_source(source: str | Path | pd.DataFrame, config: DataConfig) -> TableSource:
+    """Reads the file with every cell as text, so that no number passes through float."""
+    if isinstance(source, pd.DataFrame):
+        root = Path(config.root) if config.root is not None else Path.cwd()
+        return TableSource(source.reset_index(drop=True), "the DataFrame", root, config, Problems("the DataFrame"))
+    text = str(source)
+    if not text:
+        raise DataError("no table was given; name one: data.table=my.csv, or draw one: data.table=atelier:products=300")
+    if text.startswith("atelier:") or text == "atelier":
+        from fashreg.data.atelier.embedded import embedded_table
+
+        path = embedded_table(text)
+    else:
+        path = Path(text).expanduser()
+    root = Path(config.root).expanduser() if config.root is not None else path.parent
+    return TableSource(_read_file(path), text, root, config, Problems(text))
+
+
+def _read_file(path: Path) -> pd.DataFrame:
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "does not exist"
+        raise DataError(f"the table {path} {what}; give a CSV, TSV or Parquet file: data.table=FILE")
+    try:
+        if path.suffix.lower() in (".parquet", ".pq"):
+            return pd.read_parquet(path, dtype_backend="pyarrow")
+        separator = "\t" if path.suffix.lower() in (".tsv", ".tab") else ","
+        return pd.read_csv(path, sep=separator, dtype=str, na_filter=False, encoding="utf-8-sig", index_col=False)
+    except pd.errors.EmptyDataError as error:
+        raise DataError(f"the table {path} is empty; its first line must name the columns") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"the table {path} is not UTF-8 text ({error}); save it as UTF-8, or as Parquet") from error
+    except Exception as error:  # the readers raise many kinds; each means that the file cannot be read
+        raise DataError(f"the table {path} cannot be read: {error}") from error
