@@ -8,7 +8,6 @@ and P(i) = (1/i) sum_{j<=i} rel(j) is the precision at rank i.
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 
 import torch
@@ -16,8 +15,6 @@ from torch import Tensor
 
 from fashreg.functional.relevance import counts, gains, hits
 from fashreg.values import Rankings, Relevance
-
-WHOLE_RANKING = sys.maxsize  # the depth of a metric that must see every gallery item; cap it at the gallery's size
 
 _EULER = 0.57721566490153286
 

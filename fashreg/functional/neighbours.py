@@ -8,12 +8,15 @@ the smaller id. Nothing of size Q x N is kept: queries and gallery are walked in
 
 from __future__ import annotations
 
+import sys
+
 import torch
 from torch import Tensor
 
 from fashreg.functional.similarity import full_precision
 from fashreg.values import Rankings
 
+WHOLE_RANKING = sys.maxsize  # a k that means: every gallery item
 _FETCH = 16  # spare candidates taken by the first screening
 _ROWS = 256  # queries of a block when the gallery is large: enough to multiply at full speed
 _LOW = 0xFFFFFFFF
@@ -36,12 +39,13 @@ def nearest(
 
     queries: (Q, D), gallery: (N, D) float; computed in fp32. gallery_ids: (N,) int64 >= 0, unique. query_ids: (Q,): the
     item of the same id is left out (negative: nobody is). block_bytes: about the memory taken beside input and output.
-    Corner cases: equal scores are ordered by the smaller id; k beyond what there is pads with -1 / -inf; an empty
-    gallery, k < 1, NaN, infinity or other widths raise ValueError.
+    Corner cases: equal scores are ordered by the smaller id; k beyond what there is pads with -1 / -inf, and
+    k = WHOLE_RANKING stands for N; an empty gallery, k < 1, NaN, infinity or other widths raise ValueError.
     """
     queries, gallery = checked_vectors(queries, "queries"), checked_vectors(gallery, "the gallery")
     _check(queries, gallery, gallery_ids, k, query_ids)
     search = _Search(queries, gallery, gallery_ids, query_ids)
+    k = len(gallery) if k == WHOLE_RANKING else k
     n, width = len(gallery), min(k, len(gallery))
     columns = max(width, min(n, block_bytes // (8 * _ROWS)))
     rows = max(1, min(4 * _ROWS, block_bytes // (8 * columns), block_bytes // (32 * (width + _FETCH))))
@@ -55,6 +59,13 @@ def nearest(
         found.append(keys)
     keys = torch.cat([key for key in found if key is not None]) if found else gallery_ids.new_zeros(0, width)
     return _unpack(keys, search.ids, k)
+
+
+def padded(rankings: Rankings, k: int) -> Rankings:
+    """The same rankings with empty places (-1 / -inf) at the end, so that they are at least k wide."""
+    missing = (0, max(0, k - rankings.ids.shape[1]))
+    pad = torch.nn.functional.pad
+    return Rankings(pad(rankings.ids, missing, value=-1), pad(rankings.scores, missing, value=-torch.inf))
 
 
 def score_pairs(queries: Tensor, gallery: Tensor, columns: Tensor) -> Tensor:
@@ -171,9 +182,7 @@ def _unpack(keys: Tensor, ids: Tensor, k: int) -> Rankings:
     scores = _scores_of(keys).masked_fill_(empty, -torch.inf)
     rank = (_LOW - (keys & _LOW)).clamp_(max=len(ids) - 1)
     found = ids[rank].masked_fill_(empty, -1)
-    missing = (0, k - keys.shape[1])
-    pad = torch.nn.functional.pad
-    return Rankings(pad(found, missing, value=-1), pad(scores, missing, value=-torch.inf))
+    return padded(Rankings(found, scores), k)
 
 
 def _all_columns(screen: Tensor) -> Tensor:

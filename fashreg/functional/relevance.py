@@ -141,7 +141,7 @@ def _hit_positions(relevance: Relevance, ids: Tensor) -> Iterator[tuple[slice, T
 def _integers(name: str, values: Tensor) -> Tensor:
     if values.ndim != 1 or values.dtype.is_floating_point or values.dtype.is_complex or values.dtype == torch.bool:
         raise ValueError(f"{name} must be one row of integers (int64), got {values.dtype} {tuple(values.shape)}")
-    return values.long()
+    return values.long().contiguous()
 
 
 def _gallery_ids(ids: Tensor) -> Tensor:

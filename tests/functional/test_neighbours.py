@@ -96,6 +96,11 @@ def test_what_is_not_there_is_padded():
     assert found.scores.tolist() == [[2.0, -torch.inf, -torch.inf, -torch.inf]]
 
 
+def test_the_whole_ranking_is_as_wide_as_the_gallery():
+    found = nearest(torch.ones(1, 2), torch.ones(3, 2), t(5, 3, 4), neighbours.WHOLE_RANKING, t(3))
+    assert found.ids.tolist() == [[4, 5, -1]]
+
+
 def test_zero_has_no_sign():
     found = nearest(torch.tensor([[1.0]]), torch.tensor([[0.0], [-0.0]]), t(9, 2), 2)
     assert found.ids.tolist() == [[2, 9]]
