@@ -86,9 +86,6 @@ class TrainerConfig(BaseModel):
         None, description="Optimiser steps between two checkpoints, beside those of checkpoint_every. Unset: none."
     )
     log_every: Count = Field(10, description="Optimiser steps between two lines of the log.")
-    channels_last: bool = Field(
-        True, description="Keep pictures and filters in channels-last order, faster on most CPUs."
-    )
     keep_freed_memory: bool = Field(
         True,
         description="Tell the C allocator (glibc) to keep freed memory instead of giving it back to the system after "

@@ -1,0 +1,57 @@
+"""What makes two encoders the same: architecture, preprocessing and weights, and nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from torch import nn
+
+from fashreg.assembly import spec_of
+from fashreg.component import options_of
+from fashreg.values import InputSpec
+
+
+def fingerprint(backbone: nn.Module, head: nn.Module, input_spec: InputSpec) -> str:
+    """sha256 over component names, options that differ from their defaults, the input spec, and every tensor.
+
+    Independent of files, devices and versions, and of `weights` and `seed`, which say only where training began.
+    """
+    digest = hashlib.sha256(b"fashreg encoder 1")
+    said = [_architecture(backbone), _architecture(head), asdict(input_spec)]
+    digest.update(json.dumps(said, sort_keys=True).encode())
+    for part, module in (("backbone", backbone), ("head", head)):
+        for name, tensor in sorted(module.state_dict().items()):
+            values = tensor.detach().cpu().contiguous()
+            digest.update(f"{part}.{name} {values.dtype} {tuple(values.shape)}\n".encode())
+            digest.update(values.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _architecture(component: nn.Module) -> dict[str, Any]:
+    cls: Any = type(component)
+    spec = spec_of(component, registered=False)
+    defaults = {option.name: _plain(option.default) for option in options_of(cls)}
+    config = {
+        name: _without_versions(value)
+        for name, value in spec["config"].items()
+        if name not in ("weights", "seed") and not (name in defaults and value == defaults[name])
+    }
+    return {"name": spec["name"], "config": config}
+
+
+def _without_versions(value: Any) -> Any:
+    """Specs of components within components, without plugin and version."""
+    if isinstance(value, list):
+        return [_without_versions(item) for item in value]
+    if isinstance(value, dict):
+        is_spec = set(value) == {"name", "plugin", "version", "config"}
+        return {k: _without_versions(v) for k, v in value.items() if not (is_spec and k in ("plugin", "version"))}
+    return value
+
+
+def _plain(default: Any) -> Any:
+    return list(default) if isinstance(default, tuple) else default
