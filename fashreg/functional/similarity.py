@@ -1,0 +1,106 @@
+"""Similarity: rows of unit length and score matrices, computed in full precision whatever the inputs are.
+
+Larger score = nearer. Half precision is a storage format here: rows are widened to fp32 before anything is computed
+(fp64 stays fp64), so a loss on bf16 embeddings differs from the fp32 loss only by the rounding of its inputs.
+The functions below that carry their own derivative compute it once; asking for a second derivative raises.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from fashreg.values import Embedded
+
+TINY = 1e-12  # a row shorter than this has no direction
+
+
+class _UnitRows(torch.autograd.Function):
+    """x / |x| by rows, with dx = (g - y (g.y)) / |x|: five passes over the rows instead of autograd's dozen."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        length = torch.linalg.vector_norm(x, dim=1, keepdim=True)
+        inverse = torch.where(length > TINY, 1.0 / length, 0.0)
+        y = x * inverse
+        ctx.save_for_backward(y, inverse)
+        return y
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        y, inverse = ctx.saved_tensors
+        along = (grad * y).sum(1, keepdim=True)
+        return torch.addcmul(grad, y, along, value=-1).mul_(inverse)
+
+
+class _Gram(torch.autograd.Function):
+    """x x^T. Its derivative (g + g^T) x is one product where autograd takes two."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return x @ x.T
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        return (grad + grad.T) @ x
+
+
+class _WithGradient(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, source: Tensor, value: Tensor, gradient: Tensor) -> Tensor:
+        ctx.save_for_backward(gradient)
+        return value.clone()
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        (gradient,) = ctx.saved_tensors
+        return gradient * grad, None, None
+
+
+def full_precision(x: Tensor) -> AbstractContextManager[Any]:
+    """A context without autocast on the device of `x`; free of cost where autocast is off already."""
+    kind = x.device.type
+    if torch.is_autocast_enabled(kind):
+        return torch.autocast(kind, enabled=False)
+    return nullcontext()
+
+
+def widen(x: Tensor) -> Tensor:
+    """`x` in fp32, or as it is when it is fp32 or fp64."""
+    return x if x.dtype in (torch.float32, torch.float64) else x.float()
+
+
+def unit_rows(x: Tensor) -> Tensor:
+    """Rows of `x` (B, D) divided by their length. A zero row stays zero and gets a zero gradient, never NaN."""
+    return _UnitRows.apply(widen(x))  # type: ignore[no-untyped-call,no-any-return]
+
+
+def rows_of(embedded: Embedded, normalize: bool = True) -> Tensor:
+    """The vectors (B, D) in full precision; made unit when `normalize` is true and `embedded.unit` is not."""
+    if normalize and not embedded.unit:
+        return unit_rows(embedded.vectors)
+    return widen(embedded.vectors)
+
+
+def scores(anchors: Tensor, references: Tensor | None = None) -> Tensor:
+    """Inner products (B, N) of the rows of `anchors` (B, D) with those of `references` (N, D), or with themselves."""
+    if references is None:
+        return _Gram.apply(anchors)  # type: ignore[no-untyped-call,no-any-return]
+    return anchors @ references.to(anchors.dtype).T
+
+
+def with_gradient(source: Tensor, value: Tensor, gradient: Tensor) -> Tensor:
+    """`value`, whose derivative with respect to `source` is the given `gradient` (same shape as `source`).
+
+    For losses whose derivative has a closed form that comes out of the same passes as the value. First derivatives
+    only: differentiating twice raises RuntimeError instead of giving a wrong number.
+    """
+    return _WithGradient.apply(source, value, gradient)  # type: ignore[no-untyped-call,no-any-return]
