@@ -164,7 +164,7 @@ def _check_name(model: str) -> None:
             field="model",
         )
     tags = [name.partition(".")[2] for name in timm.list_models(f"{arch}.*", pretrained=True)]
-    if tag and tag not in tags:
+    if tag not in tags and "." in model:
         near = get_close_matches(tag, tags, n=1, cutoff=0.4) or tags
         hint = f"did you mean {arch}.{near[0]}?" if near else f"it has none: write {arch} and weights=None"
         raise OptionError(f"timm knows no weights {tag!r} of {arch}; {hint}", field="model")
@@ -202,7 +202,7 @@ def _hub_state(network: Any, model: str) -> dict[str, Tensor]:
         why = (
             "the Hub is switched off (HF_HUB_OFFLINE) and they are not in the cache"
             if offline
-            else str(error).split("\n")[0]
+            else f"{type(error).__name__}: {error}".split("\n")[0]
         )
         raise ModelError(
             f"the weights of {model} could not be had from the Hub ({repo}/{name}): {why}; {way_out}"
