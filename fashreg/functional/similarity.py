@@ -31,7 +31,7 @@ class _UnitRows(torch.autograd.Function):
         return y
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         y, inverse = ctx.saved_tensors
         along = (grad * y).sum(1, keepdim=True)
@@ -48,8 +48,25 @@ class _Gram(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:
-        (x,) = ctx.saved_tensors
-        return (grad + grad.T) @ x
+        x: Tensor = ctx.saved_tensors[0]
+        with full_precision(x):
+            return (grad + grad.T) @ x
+
+
+class _Product(torch.autograd.Function):
+    """x y^T. Autograd's own product would go to half precision if backward() were called under autocast."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, y: Tensor) -> Tensor:
+        ctx.save_for_backward(x, y)
+        return x @ y.T
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        x, y = ctx.saved_tensors
+        with full_precision(x):
+            by_x, by_y = ctx.needs_input_grad
+            return grad @ y if by_x else None, grad.T @ x if by_y else None
 
 
 class _WithGradient(torch.autograd.Function):
@@ -59,7 +76,7 @@ class _WithGradient(torch.autograd.Function):
         return value.clone()
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         (gradient,) = ctx.saved_tensors
         return gradient * grad, None, None
@@ -80,7 +97,7 @@ def widen(x: Tensor) -> Tensor:
 
 def unit_rows(x: Tensor) -> Tensor:
     """Rows of `x` (B, D) divided by their length. A zero row stays zero and gets a zero gradient, never NaN."""
-    return _UnitRows.apply(widen(x))  # type: ignore[no-untyped-call,no-any-return]
+    return _UnitRows.apply(widen(x))  # type: ignore[no-any-return]
 
 
 def rows_of(embedded: Embedded, normalize: bool = True) -> Tensor:
@@ -93,8 +110,8 @@ def rows_of(embedded: Embedded, normalize: bool = True) -> Tensor:
 def scores(anchors: Tensor, references: Tensor | None = None) -> Tensor:
     """Inner products (B, N) of the rows of `anchors` (B, D) with those of `references` (N, D), or with themselves."""
     if references is None:
-        return _Gram.apply(anchors)  # type: ignore[no-untyped-call,no-any-return]
-    return anchors @ references.to(anchors.dtype).T
+        return _Gram.apply(anchors)  # type: ignore[no-any-return]
+    return _Product.apply(anchors, references.to(anchors.dtype))  # type: ignore[no-any-return]
 
 
 def with_gradient(source: Tensor, value: Tensor, gradient: Tensor) -> Tensor:
@@ -103,4 +120,4 @@ def with_gradient(source: Tensor, value: Tensor, gradient: Tensor) -> Tensor:
     For losses whose derivative has a closed form that comes out of the same passes as the value. First derivatives
     only: differentiating twice raises RuntimeError instead of giving a wrong number.
     """
-    return _WithGradient.apply(source, value, gradient)  # type: ignore[no-untyped-call,no-any-return]
+    return _WithGradient.apply(source, value, gradient)  # type: ignore[no-any-return]

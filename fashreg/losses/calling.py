@@ -38,27 +38,30 @@ def loss_call(forward: Forward) -> Callable[..., Tensor]:
         labels: Tensor | None = None,
         indices_tuple: Any = None,
     ) -> Tensor:
-        if isinstance(batch, Embedded):
-            if labels is not None or ref_emb is not None or ref_labels is not None or indices_tuple is not None:
+        if isinstance(batch, Tensor):
+            _refuse_tuple(indices_tuple, relevance)
+            unlabelled = relevance is not None or not getattr(self, "labels_needed", True)
+            own, others = _embedded(batch, references if labels is None else labels, ref_emb, ref_labels, unlabelled)
+            others = _references(self, own, others)
+        else:
+            if not (labels is None and ref_emb is None and ref_labels is None and indices_tuple is None):
                 raise ValueError(
                     "a batch given as Embedded brings its own labels; give references as a second Embedded "
                     "(labels, ref_emb, ref_labels and indices_tuple belong to the call with plain tensors)"
                 )
-            ours = batch, references
-        else:
-            tuple_ = indices_tuple if indices_tuple is not None else relevance if isinstance(relevance, tuple) else None
-            if tuple_ is not None:
-                raise ValueError(
-                    "indices_tuple is not taken: mining is an option of the loss itself, and any choice of pairs can "
-                    "be given as relevance=(B, N) with > 0 positive, 0 negative, < 0 not a pair"
-                )
-            unlabelled = relevance is not None or not getattr(self, "labels_needed", True)
-            ours = _embedded(batch, references if labels is None else labels, ref_emb, ref_labels, unlabelled)
-        _check(self, *ours)
-        with full_precision(ours[0].vectors):
-            return forward(self, *ours, relevance)
+            own, others = batch, _references(self, batch, references)
+        with full_precision(own.vectors):
+            return forward(self, own, others, relevance)
 
     return call
+
+
+def _refuse_tuple(*given: Any) -> None:
+    if any(isinstance(value, tuple | list) for value in given) or given[0] is not None:
+        raise ValueError(
+            "indices_tuple is not taken: mining is an option of the loss itself, and any choice of pairs can be given "
+            "as relevance=(B, N) with > 0 positive, 0 negative, < 0 not a pair"
+        )
 
 
 def _embedded(
@@ -85,9 +88,9 @@ def _embedded(
     return batch, Embedded(ref_emb, ref_labels.to(ref_emb.device), ref_ids)
 
 
-def _check(loss: Any, batch: Embedded, references: Any) -> None:
+def _references(loss: Any, batch: Embedded, references: Embedded | Tensor | None) -> Embedded | None:
     if references is None:
-        return
+        return None
     name = type(loss).__name__
     if not isinstance(references, Embedded):
         raise ValueError(f"{name}: references must be an Embedded, got {type(references).__name__}")
@@ -96,3 +99,4 @@ def _check(loss: Any, batch: Embedded, references: Any) -> None:
     if references.vectors.shape[1] != batch.vectors.shape[1]:
         widths = f"{batch.vectors.shape[1]} dimensions and the references {references.vectors.shape[1]}"
         raise ValueError(f"{name}: the batch has {widths}; both must come from the same head")
+    return references

@@ -29,8 +29,8 @@ class ContrastiveLoss(nn.Module):
     mean over the counting negatives.
 
     Source: Hadsell, Chopra, LeCun, "Dimensionality Reduction by Learning an Invariant Mapping", CVPR 2006; the score
-    form: Wang, Zhang, Huang, Scott, "Cross-Batch Memory for Embedding Learning", CVPR 2020,
-    https://arxiv.org/abs/1912.06798.
+        form: Wang, Zhang, Huang, Scott, "Cross-Batch Memory for Embedding Learning", CVPR 2020,
+        https://arxiv.org/abs/1912.06798.
 
     Differs from the latter's code: a row is kept from meeting itself by its id and not by s < 1 - 1e-5, which fails in
     half precision. form="hinge", normaliser="pairs" equals pytorch-metric-learning's ContrastiveLoss with

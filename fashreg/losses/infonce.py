@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Literal
 
 import torch
@@ -31,7 +32,8 @@ class InfoNCELoss(nn.Module):
         denominator "negatives":  mean_{(i,p)}           -log( e^{s_ip/T} / (e^{s_ip/T} + sum_{n in N_i} e^{s_in/T}) )
 
     mode "pairs": row i of the batch belongs to row i of the references (two views, two modalities, anchor and
-    positive); all other rows are negatives, whatever their labels:
+    positive), or, without references, row i to row i + B/2 (as the `pairs` sampler orders them); all other rows are
+    negatives, whatever their labels:
 
         negatives "other":  candidates of a row are the rows of the other side (as in CLIP)
         negatives "both":   and the other rows of its own side (as in SimCLR, NT-Xent)
@@ -39,9 +41,9 @@ class InfoNCELoss(nn.Module):
     symmetric averages over both sides as anchors; otherwise only the batch's rows are.
 
     Source: van den Oord, Li, Vinyals, "Representation Learning with Contrastive Predictive Coding", 2018,
-    https://arxiv.org/abs/1807.03748; "all": Khosla et al., "Supervised Contrastive Learning", NeurIPS 2020,
-    https://arxiv.org/abs/2004.11362 (L_out); "both": Chen et al., SimCLR, ICML 2020, https://arxiv.org/abs/2002.05709;
-    "other": Radford et al., CLIP, ICML 2021, https://arxiv.org/abs/2103.00020.
+        https://arxiv.org/abs/1807.03748; "all": Khosla et al., "Supervised Contrastive Learning", NeurIPS 2020,
+        https://arxiv.org/abs/2004.11362 (L_out); "both": Chen et al., SimCLR, ICML 2020, https://arxiv.org/abs/2002.05709;
+        "other": Radford et al., CLIP, ICML 2021, https://arxiv.org/abs/2103.00020.
 
     Differs: anchors without a positive are left out of the mean. "all" equals pytorch-metric-learning's SupConLoss and
     "negatives" its NTXentLoss, except that a batch without any negative gives SupConLoss 0 there and the formula's
@@ -127,10 +129,16 @@ class InfoNCELoss(nn.Module):
     def _pairs(
         self, batch: Embedded, references: Embedded | None, relevance: Tensor | None, scale: Tensor | float
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        if references is None or len(references) != len(batch):
-            got = "none" if references is None else f"{len(references)} rows"
+        if references is None:
+            if len(batch) % 2:
+                raise ValueError(
+                    f'mode="pairs" without references pairs row i with row i + B/2, so B must be even; got {len(batch)}'
+                )
+            batch, references = _part(batch, 0), _part(batch, 1)
+        if len(references) != len(batch):
             raise ValueError(
-                f'mode="pairs" needs as many references as rows ({len(batch)}), row i belonging to row i; got {got}'
+                f'mode="pairs" needs as many references as rows ({len(batch)}), row i belonging to row i; '
+                f"got {len(references)}"
             )
         if relevance is not None:
             raise ValueError('mode="pairs" takes its positives by place; for relevance use mode="supervised"')
@@ -166,6 +174,12 @@ class InfoNCELoss(nn.Module):
         """Whether no exponent can be so large that its row's largest must be set aside first."""
         unit = self.normalize or (batch.unit and (references is None or references.unit))
         return unit and not self.learnable and fits(-2 / self.temperature, 1 / self.temperature)
+
+
+def _part(batch: Embedded, half: int) -> Embedded:
+    b = len(batch) // 2
+    rows = slice(half * b, half * b + b)
+    return replace(batch, vectors=batch.vectors[rows], labels=batch.labels[rows], ids=batch.ids[rows])
 
 
 Result = tuple[Tensor, Tensor, dict[str, Tensor]]  # value, its derivative, parts

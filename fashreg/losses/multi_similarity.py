@@ -30,7 +30,7 @@ class MultiSimilarityLoss(nn.Module):
     the divisor stays B.
 
     Source: Wang, Han, Huang, Dong, Scott, "Multi-Similarity Loss with General Pair Weighting for Deep Metric Learning",
-    CVPR 2019, https://arxiv.org/abs/1904.06627.
+        CVPR 2019, https://arxiv.org/abs/1904.06627.
 
     Differs: beta is 50, the value in common use, and mining is off unless asked for (the authors' code always mines,
     with epsilon 0.1, beta 40 or 50). An anchor with positives only, or negatives only, keeps the half it has, as in
@@ -118,6 +118,7 @@ class MultiSimilarityLoss(nn.Module):
         farthest, nearest = _limits(blocks.anchors)
         if self.epsilon is not None:
             for block in blocks.mixed():
+                assert block.positive is not None
                 farthest = torch.minimum(farthest, -drop(-block.scores, block.positive).amax(1, keepdim=True))
         for block in blocks.all():
             if self.epsilon is None and block.positive is not None:
@@ -131,6 +132,7 @@ class MultiSimilarityLoss(nn.Module):
             far.add(self._exponents(s, self.beta, out=s), block.rows, mask)
         if self.epsilon is not None:
             for block in blocks.mixed():
+                assert block.positive is not None
                 hard = block.positive.mul_(torch.lt(block.scores, nearest + self.epsilon, out=block.spare))
                 near.add(self._exponents(block.scores, -self.alpha), block.rows, hard)
         kept = None

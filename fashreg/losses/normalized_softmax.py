@@ -22,7 +22,7 @@ class NormalizedSoftmaxLoss(nn.Module):
         L = -1/B sum_i log( e^{t_iy / T} / sum_c e^{t_ic / T} ),   t_ic = x_i . p_c, both unit
 
     Source: Zhai, Wu, "Classification is a Strong Baseline for Deep Metric Learning", BMVC 2019,
-    https://arxiv.org/abs/1811.12649.
+        https://arxiv.org/abs/1811.12649.
 
     Differs: nothing in value; equals pytorch-metric-learning's NormalizedSoftmaxLoss (whose W is our proxies
     transposed). Several labels a row are taken: relevance (B, C) says for every class > 0 own, 0 other, < 0 left out of

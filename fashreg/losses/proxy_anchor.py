@@ -25,7 +25,7 @@ class ProxyAnchorLoss(nn.Module):
           + 1/C    sum_c         log(1 + sum_{i: y_i != c} e^{ alpha (t_ic + margin)})
 
     Source: Kim, Kim, Cho, Kwak, "Proxy Anchor Loss for Deep Metric Learning", CVPR 2020,
-    https://arxiv.org/abs/2003.13911.
+        https://arxiv.org/abs/2003.13911.
 
     Differs: nothing in value; equals pytorch-metric-learning's ProxyAnchorLoss without a miner. Sums of exponentials
     keep their largest exponent aside, so any alpha is safe. Several labels a row are taken: relevance (B, C) says for

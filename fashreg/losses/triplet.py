@@ -30,7 +30,7 @@ class TripletLoss(nn.Module):
     The loss is the mean over the triplets that count; `soft` puts log(1 + e^v) in place of v, without a threshold at 0.
 
     Source: Schroff, Kalenichenko, Philbin, "FaceNet", CVPR 2015, https://arxiv.org/abs/1503.03832 (semi-hard);
-    Hermans, Beyer, Leibe, "In Defense of the Triplet Loss", 2017, https://arxiv.org/abs/1703.07737 (hard, soft margin).
+        Hermans, Beyer, Leibe, "In Defense of the Triplet Loss", 2017, https://arxiv.org/abs/1703.07737 (hard, soft).
 
     Differs: cosines in place of squared distances (on unit rows |x - y|^2 = 2 - 2s, so FaceNet's margin 0.2 is 0.1
     here); semi-hard takes all such triplets, not one for each positive; the mean is over the triplets that cost
