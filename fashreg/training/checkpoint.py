@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 import re
 import shutil
@@ -81,8 +80,9 @@ def read_state(folder: Path) -> dict[str, Any]:
 
 def random_state() -> dict[str, Any]:
     """The random states of this process: Python, numpy, torch on the CPU and on its GPUs."""
+    version, words, gauss = random.getstate()
     state: dict[str, Any] = {
-        "python": json.loads(json.dumps(random.getstate())),
+        "python": {"version": version, "words": np.array(words, dtype=np.int64), "gauss": gauss},
         "numpy": dict(np.random.get_state(legacy=False)),
         "torch": torch.get_rng_state(),
     }
@@ -93,8 +93,8 @@ def random_state() -> dict[str, Any]:
 
 def set_random_state(state: Mapping[str, Any]) -> None:
     """Go on where `random_state` was taken."""
-    version, words, gauss = state["python"]
-    random.setstate((version, tuple(words), gauss))
+    python = state["python"]
+    random.setstate((python["version"], tuple(python["words"].tolist()), python["gauss"]))
     np.random.set_state(dict(state["numpy"]))
     torch.set_rng_state(state["torch"])
     if "cuda" in state and len(state["cuda"]) == torch.cuda.device_count():

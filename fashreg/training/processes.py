@@ -8,6 +8,7 @@ d(gathered)/d(own rows) sums over the W processes, the average divides by W.
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -35,8 +36,12 @@ class Processes:
 
     def __init__(self, precision: str = "fp32", trackers: Iterable[str] = (), folder: Path | None = None) -> None:
         names = list(trackers)
+        several = int(os.environ.get("WORLD_SIZE", "1")) > 1
+        on_cpu = several and not (torch.cuda.is_available() or torch.xpu.is_available())  # gloo must be asked for
         try:
-            self._accelerator = Accelerator(mixed_precision="no", log_with=names or None, project_dir=folder)
+            self._accelerator = Accelerator(
+                cpu=on_cpu, mixed_precision="no", log_with=names or None, project_dir=folder
+            )
         except ValueError as error:
             raise RecipeError(f"trainer.trackers: {error}", field="trainer.trackers") from error
         missing = len(names) - len(self._accelerator.log_with)
@@ -46,7 +51,8 @@ class Processes:
                 field="trainer.trackers",
             )
         self._tracking = bool(names)
-        self.device: torch.device = self._accelerator.device
+        found: torch.device = self._accelerator.device
+        self.device = torch.device("cpu") if found.type == "cpu" else found
         self.rank: int = self._accelerator.process_index
         self.size: int = self._accelerator.num_processes
         self.precision = precision

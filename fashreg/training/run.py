@@ -15,7 +15,6 @@ from fashreg.training.ema import Ema
 from fashreg.training.freezing import Frozen
 from fashreg.training.optimisation import Group, Optimisation
 from fashreg.training.position import Position
-from fashreg.training.processes import Processes
 from fashreg.training.run_log import RunLog
 from fashreg.training.schedule import lr_factor, steps_per_epoch, total_steps
 from fashreg.training.session import LearnReport, Session

@@ -30,7 +30,7 @@ class RunLog:
         self.progress.done = at.step
 
     def note(self, values: Mapping[str, Tensor], at: Position) -> None:
-        """Add one batch's values. A loss that is no number ends the run: on a CPU at once, elsewhere at the next line."""
+        """Add one batch's values. A loss that is no number ends the run: at once on a CPU, else at the next line."""
         for name, value in values.items():
             before = self._sums.get(name)
             self._sums[name] = value.detach().float() if before is None else before + value.detach().float()

@@ -49,7 +49,7 @@ class Session:
     loss: Any
     source: MakeSource
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
-    memory: Any | None = None
+    memory: Any = None
     evaluate: Evaluate | None = None
     primary: str = "recall@1"
     folder: RunFolder | None = None
