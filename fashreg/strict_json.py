@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +39,14 @@ def parse_json(raw: bytes) -> Any:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write strict, readable JSON that `read_json` takes back."""
+    """Write strict, readable JSON that `read_json` takes back; the file appears whole or not at all."""
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
-    path.write_text(text + "\n", encoding="utf-8", newline="\n")
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        fresh.write_text(text + "\n", encoding="utf-8", newline="\n")
+        os.replace(fresh, path)
+    finally:
+        fresh.unlink(missing_ok=True)
 
 
 def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -66,7 +66,7 @@ class Gallery:
 
     def _hit(self, item_id: int, score: float) -> dict[str, Any]:
         row = self.items.iloc[self._row_of[item_id]].to_dict()
-        return {"id": item_id, "score": score, **{key: value for key, value in row.items() if key != "id"}}
+        return {"id": item_id, "score": score, **{str(key): value for key, value in row.items() if key != "id"}}
 
 
 def build_index(
@@ -124,7 +124,8 @@ def load_index(folder: str | Path, *, model: Model | None = None) -> Gallery:
         )
     index: Index = build("index", saved.spec, facts={"embed_dim": encoder.embed_dim})
     index.add(saved.vectors, saved.ids)
-    return Gallery(index, saved.items, encoder, saved.extra.get("task"))
+    items = saved.items if saved.items is not None else pd.DataFrame({"id": saved.ids.numpy(), "image": ""})
+    return Gallery(index, items, encoder, saved.extra.get("task"))
 
 
 def _items(rows: Table) -> pd.DataFrame:

@@ -23,8 +23,8 @@ def write_sheet(
 ) -> Path:
     """Draw queries (left) and their hits (right, best first) and save a PNG.
 
-    queries: pictures (path or PIL image). answers: hits of `Gallery.search`. labels: the query's label where known: hits
-    of the same label get a green frame, others a grey one.
+    queries: pictures (path or PIL image). answers: hits of `Gallery.search`. labels: the query's label where known:
+    hits of the same label get a green frame, others a grey one.
     """
     columns = 1 + max((len(hits) for hits in answers), default=0)
     width, height = columns * (CELL + GAP) + 2 * GAP, len(queries) * (CELL + CAPTION + GAP) + GAP
@@ -39,7 +39,9 @@ def write_sheet(
             left = 2 * GAP + rank * (CELL + GAP)
             _paste(sheet, open_picture(hit["image"]), left, top)
             same = known is not None and hit.get("label") == known
-            draw.rectangle((left - 2, top - 2, left + CELL + 1, top + CELL + 1), outline=SAME if same else OTHER, width=3)
+            draw.rectangle(
+                (left - 2, top - 2, left + CELL + 1, top + CELL + 1), outline=SAME if same else OTHER, width=3
+            )
             draw.text((left, top + CELL + 2), f"{hit['score']:.3f}\n{_short(str(hit.get('label', '')))}", fill=INK)
     out = Path(path)
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,195 @@
+"""From a checked recipe to the parts of a run: tables read, components built, what they need of one another checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from fashreg.assembly import build, check_recipe, spec_of
+from fashreg.config import Recipe
+from fashreg.data.opening import open_source
+from fashreg.data.splits import training_tables, usable
+from fashreg.data.table import Table, read_table
+from fashreg.encoder import Encoder
+from fashreg.errors import RecipeError
+from fashreg.interfaces import Evaluator, Sampler
+from fashreg.jobs.evaluation import evaluate_table
+from fashreg.training.checkpoint import seed_everything
+from fashreg.training.processes import Processes
+from fashreg.training.schedule import total_steps
+from fashreg.training.session import Session
+from fashreg.training.source import table_source
+from fashreg.values import Experience
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The rows of each split; validation and test may be None. warnings: sentences for a person."""
+
+    train: Table
+    validation: Table | None
+    test: Table | None
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass
+class Parts:
+    """Everything that was built. replaced: recipe fields that objects or classes were given for, as specs."""
+
+    encoder: Encoder
+    loss: Any
+    memory: Any | None
+    learner: Any
+    evaluators: list[Evaluator]
+    sampler: Any
+    facts: dict[str, Any]
+    batches: int
+    replaced: dict[str, Any] = field(default_factory=dict)
+
+    def make_sampler(self, experience: Experience, processes: Processes) -> Sampler:
+        """The sampler of an experience for this process."""
+        facts = {**self.facts, **_table_facts(experience.train), "rank": processes.rank, "world_size": processes.size}
+        sampler: Sampler = build("sampler", self.sampler, facts=facts)
+        return sampler
+
+    def session(self, recipe: Recipe, document: Mapping[str, Any], folder: Any, *, quiet: bool = False) -> Session:
+        """What the learner is bound to."""
+        views = 2 if "second_view" in self.loss.needs else 1
+
+        def evaluate(encoder: Encoder, experience: Experience) -> Mapping[str, float]:
+            if experience.validation is None:
+                return {}
+            found = evaluate_table(
+                encoder, experience.validation, self.evaluators, config=recipe.data, task=experience.task
+            )
+            return found.metrics
+
+        return Session(
+            encoder=self.encoder,
+            loss=self.loss,
+            memory=self.memory,
+            source=table_source(self.make_sampler, recipe.data, self.encoder, seed=recipe.seed, views=views),
+            trainer=recipe.trainer,
+            evaluate=evaluate,
+            primary=self.evaluators[0].primary,
+            folder=folder,
+            seed=recipe.seed,
+            recipe=document,
+            provenance=self._provenance(),
+            quiet=quiet,
+        )
+
+    def _provenance(self) -> dict[str, Any]:
+        named = {"loss": self.loss, "memory": self.memory, "learner": self.learner}
+        return {name: spec_of(part, registered=False) for name, part in named.items() if part is not None}
+
+
+def read_tables(recipe: Recipe, source: Any = None) -> Tables:
+    """The splits of a recipe's table, read and validated whole. source: a DataFrame instead of `data.table`."""
+    data = recipe.data
+    given = data.table if source is None else source
+    train, validation, warnings = training_tables(data, source=given, seed=recipe.seed)
+    test = None
+    if open_source(given, data).has_split(data.test_split):
+        test, more = usable(read_table(given, data, split=data.test_split), data)
+        warnings += more
+    return Tables(train, validation, test, tuple(dict.fromkeys(warnings)))
+
+
+def assemble(recipe: Recipe, tables: Tables, objects: Mapping[str, Any]) -> Parts:
+    """Build every part. objects: ready objects or classes by recipe field; the rest comes from the recipe by name."""
+    check_recipe(recipe, replaced=frozenset(objects))
+    seed_everything(recipe.seed)
+    facts = {
+        **_table_facts(tables.train),
+        "batch_size": recipe.trainer.batch_size,
+        "seed": recipe.seed,
+        "rank": 0,
+        "world_size": 1,
+    }
+
+    def made(name: str) -> Any:
+        return build(name, objects.get(name, getattr(recipe, name)), facts=facts)
+
+    backbone = made("backbone")
+    facts["in_dim"] = backbone.out_dim
+    head = _head(objects.get("head", recipe.head), backbone, facts)
+    encoder = Encoder(backbone, head)
+    facts["embed_dim"] = encoder.embed_dim
+    loss = made("loss")
+    memory = None if recipe.memory is None and "memory" not in objects else made("memory")
+    chosen = objects.get("evaluators", recipe.evaluators)
+    parts = Parts(
+        encoder=encoder,
+        loss=loss,
+        memory=memory,
+        learner=made("learner"),
+        evaluators=[build("evaluator", item, facts=facts) for item in chosen],
+        sampler=objects.get("sampler", recipe.sampler),
+        facts=facts,
+        batches=len(made("sampler")),
+    )
+    built = {"backbone": backbone, "head": head, "loss": loss, "memory": memory, "learner": parts.learner}
+    for name in objects:
+        if name in built:
+            parts.replaced[name] = _written(built[name])
+        elif name == "sampler":
+            parts.replaced[name] = _written(made("sampler"))
+    if "evaluators" in objects:
+        parts.replaced["evaluators"] = [_written(e) for e in parts.evaluators]
+    _check_together(recipe, tables, parts)
+    return parts
+
+
+def _head(spec: Any, backbone: Any, facts: Mapping[str, Any]) -> Any:
+    """The head, made for pooled features; when it turns out to take maps, made again for those."""
+    head = build("head", spec, facts=facts)
+    if head.takes == "map" and head.in_dim != backbone.map_dim:
+        head = build("head", spec, facts={**facts, "in_dim": backbone.map_dim})
+    return head
+
+
+def _table_facts(table: Table) -> dict[str, Any]:
+    return {
+        "num_classes": table.num_classes,
+        "labels": table.labels,
+        "num_images": len(table),
+        "attributes": {name: len(attribute.names) for name, attribute in table.attributes.items()},
+    }
+
+
+def _written(component: Any) -> dict[str, Any]:
+    spec = spec_of(component, registered=False)
+    return {"name": spec["name"], **spec["config"]}
+
+
+def _check_together(recipe: Recipe, tables: Tables, parts: Parts) -> None:
+    """What the parts need of one another and of the data, before the first step."""
+    has = {
+        "second_view": True,
+        "texts": tables.train.texts is not None,
+        "attributes": bool(tables.train.attributes),
+    }
+    for need in sorted(parts.loss.needs):
+        if not has.get(need, False):
+            column = {"texts": "data.text=COLUMN", "attributes": "data.attributes=[COLUMN, ...]"}.get(need, need)
+            raise RecipeError(
+                f"loss {recipe.loss.name!r} needs {need}, and the recipe names none: --set {column}", field="loss"
+            )
+    if parts.memory is None:
+        return
+    if not parts.loss.accepts_references:
+        raise RecipeError(
+            f"loss {recipe.loss.name!r} compares with its own proxies only and cannot use a memory: --set memory=null, "
+            "or choose a loss over pairs",
+            field="memory",
+        )
+    steps = total_steps(recipe.trainer, parts.batches)
+    start = parts.memory.start_step
+    if start >= steps:
+        raise RecipeError(
+            f"memory.start_step is {start} and the run has {steps} steps, so the memory would never be used: "
+            f"--set memory.start_step={steps // 10}, or --set memory=null",
+            field="memory.start_step",
+        )
