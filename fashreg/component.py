@@ -83,9 +83,11 @@ class Documentation:
 
 
 def nearest(word: str, known: typing.Iterable[str]) -> tuple[str, ...]:
-    """Up to three of `known` that look like `word`, best first."""
+    """Up to three of `known` that look like `word`, best first; swapped letters are the nearest of all."""
+    plain = word.lower().replace("_", "-")
     choices = {str(k).lower().replace("_", "-"): str(k) for k in known}
-    return tuple(choices[m] for m in get_close_matches(word.lower().replace("_", "-"), list(choices), n=3, cutoff=0.6))
+    matches = get_close_matches(plain, list(choices), n=3, cutoff=0.6)
+    return tuple(choices[m] for m in sorted(matches, key=lambda m: sorted(m) != sorted(plain)))
 
 
 @functools.cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import typing
 from collections.abc import Mapping, Sequence
@@ -86,7 +87,7 @@ def read_recipe(
         document: dict[str, Any] = source.model_dump(mode="python")
         label = "recipe"
     elif isinstance(source, Mapping):
-        document, label = dict(source), "recipe"
+        document, label = copy.deepcopy(dict(source)), "recipe"
     else:
         path = _recipe_file(str(source))
         document, label = parse_recipe(path.read_text(encoding="utf-8"), name=str(path)), str(path)

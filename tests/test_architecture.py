@@ -30,7 +30,9 @@ LEVELS = {
         ),
         0,
     ),
-    **dict.fromkeys(("registry", "plugins", "catalog", "manifest", "folder_lock", "strict_json"), 1),
+    **dict.fromkeys(
+        ("config", "registry", "plugins", "catalog", "manifest", "folder_lock", "strict_json", "strict_tensors"), 1
+    ),
     **dict.fromkeys(("assembly", "functional"), 2),
     **dict.fromkeys(ROOMS, 3),
     **dict.fromkeys(("encoder", "storage", "learners", "training"), 4),

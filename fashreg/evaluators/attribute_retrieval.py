@@ -9,7 +9,8 @@ from pydantic import Field
 from torch import Tensor
 
 from fashreg.functional import metrics as m
-from fashreg.functional.neighbours import WHOLE_RANKING, padded
+from fashreg.functional.neighbours import WHOLE_RANKING
+from fashreg.functional.pair_scores import padded
 from fashreg.functional.relevance import counts
 from fashreg.values import Rankings, Relevance
 

@@ -22,6 +22,7 @@ from fashreg.values import Embedded
 
 DENSE_UP_TO = 1 << 17  # scores B x M below which the plain dense form is as good
 _BLOCK_SCORES = {"cpu": 1 << 17, "cuda": 1 << 24}  # scores in a block: half a core's L2 cache; enough to fill a GPU
+_OTHER_DEVICE, _LEAST_BLOCK = 1 << 20, 256
 _MIXED_SHARE = 0.4  # above this share of mixed references whole blocks get masks
 
 
@@ -85,13 +86,12 @@ class ScoreBlocks:
         relevance: Tensor | None = None,
         *,
         normalize: bool = True,
-        block: int | None = None,
     ) -> None:
         self.anchors, self.references, self.relevance = anchors.detach(), references, relevance
         self.normalize = normalize and not references.unit
         self.size = len(references)
-        budget = _BLOCK_SCORES.get(anchors.device.type, 1 << 20)
-        self.block = block or max(256, budget // max(1, len(batch)))
+        budget = _BLOCK_SCORES.get(anchors.device.type, _OTHER_DEVICE)
+        self.block = max(_LEAST_BLOCK, budget // max(1, len(batch)))
         self.mixed_index, self.codes = self._split(batch)
         width = min(self.block, max(1, self.size))
         self._scores, self._spare = (anchors.new_empty(len(batch) * width) for _ in range(2))

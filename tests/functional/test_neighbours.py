@@ -3,8 +3,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fashreg.functional import neighbours
-from fashreg.functional.neighbours import nearest, score_pairs
+from fashreg.functional import pair_scores
+from fashreg.functional.neighbours import WHOLE_RANKING, Gallery, nearest
+from fashreg.functional.pair_scores import rank_candidates, score_pairs
 from fashreg.functional.similarity import unit_rows
 
 
@@ -97,7 +98,7 @@ def test_what_is_not_there_is_padded():
 
 
 def test_the_whole_ranking_is_as_wide_as_the_gallery():
-    found = nearest(torch.ones(1, 2), torch.ones(3, 2), t(5, 3, 4), neighbours.WHOLE_RANKING, t(3))
+    found = nearest(torch.ones(1, 2), torch.ones(3, 2), t(5, 3, 4), WHOLE_RANKING, t(3))
     assert found.ids.tolist() == [[4, 5, -1]]
 
 
@@ -135,8 +136,27 @@ def test_pairs_of_equal_rows_score_the_same_wherever_they_stand(monkeypatch):
     columns = torch.arange(77).expand(3, 77)
     scores = score_pairs(gallery[:3], gallery, columns)
     assert torch.equal(scores, scores[:, :7].repeat(1, 11))
-    monkeypatch.setattr(neighbours, "_PAIR_BYTES", 5000)
+    monkeypatch.setattr(pair_scores, "_PAIR_BYTES", 5000)
     assert torch.equal(score_pairs(gallery[:3], gallery, columns), scores)
+
+
+def test_a_gallery_can_be_searched_again_and_again():
+    vectors, ids = random_rows(100), torch.randperm(100)
+    gallery = Gallery(vectors, ids)
+    for k in (1, 7):
+        found, wanted = gallery.search(vectors[:9], k, ids[:9]), nearest(vectors[:9], vectors, ids, k, ids[:9])
+        assert same(found, wanted.ids, wanted.scores)
+
+
+def test_candidates_are_ordered_as_in_exact_search():
+    gallery = torch.randint(-1, 2, (60, 3), generator=torch.Generator().manual_seed(0)).float()
+    ids, columns = torch.randperm(60), torch.stack([torch.randperm(60) for _ in range(9)])
+    wanted = nearest(gallery[:9], gallery, ids, 70)
+    found = rank_candidates(gallery[:9], gallery, ids, columns, 70)
+    assert same(found, wanted.ids, wanted.scores)
+    few = rank_candidates(gallery[:1], gallery, ids, torch.tensor([[-1, 5, -1, 6]]), 3)
+    assert sorted(few.ids[0].tolist()) == sorted([-1, int(ids[5]), int(ids[6])])
+    assert few.scores[0, 2] == -torch.inf
 
 
 two = torch.ones(2, 2)
