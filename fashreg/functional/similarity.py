@@ -2,7 +2,7 @@
 
 Larger score = nearer. Half precision is a storage format here: rows are widened to fp32 before anything is computed
 (fp64 stays fp64), so a loss on bf16 embeddings differs from the fp32 loss only by the rounding of its inputs.
-The functions below that carry their own derivative compute it once; asking for a second derivative raises.
+Functions that bring their own derivative give the first one; asking for a second derivative raises.
 """
 
 from __future__ import annotations
@@ -12,11 +12,32 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from fashreg.values import Embedded
 
 TINY = 1e-12  # a row shorter than this has no direction
+
+
+class _FirstOnly(torch.autograd.Function):
+    """A gradient whose dependence on `source` is not known: it may be used, but not differentiated again."""
+
+    @staticmethod
+    def forward(ctx: Any, gradient: Tensor, source: Tensor) -> Tensor:
+        return gradient.clone()
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        raise RuntimeError(
+            "this loss gives first derivatives only (they come with the value, in one pass); "
+            "it cannot be differentiated twice"
+        )
+
+
+def _first_only(gradient: Tensor, source: Tensor) -> Tensor:
+    """`gradient`; where a graph of the backward pass is being kept, one that raises when that graph is used."""
+    if torch.is_grad_enabled():
+        return _FirstOnly.apply(gradient, source)  # type: ignore[no-any-return]
+    return gradient
 
 
 class _UnitRows(torch.autograd.Function):
@@ -27,15 +48,16 @@ class _UnitRows(torch.autograd.Function):
         length = torch.linalg.vector_norm(x, dim=1, keepdim=True)
         inverse = torch.where(length > TINY, 1.0 / length, 0.0)
         y = x * inverse
-        ctx.save_for_backward(y, inverse)
+        ctx.save_for_backward(x, y, inverse)
         return y
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Tensor:
-        y, inverse = ctx.saved_tensors
-        along = (grad * y).sum(1, keepdim=True)
-        return torch.addcmul(grad, y, along, value=-1).mul_(inverse)
+        x, y, inverse = ctx.saved_tensors
+        with torch.no_grad():
+            along = (grad * y).sum(1, keepdim=True)
+            gradient = torch.addcmul(grad, y, along, value=-1).mul_(inverse)
+        return _first_only(gradient, x)
 
 
 class _Gram(torch.autograd.Function):
@@ -72,14 +94,15 @@ class _Product(torch.autograd.Function):
 class _WithGradient(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, source: Tensor, value: Tensor, gradient: Tensor) -> Tensor:
-        ctx.save_for_backward(gradient)
+        ctx.save_for_backward(source, gradient)
         return value.clone()
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        (gradient,) = ctx.saved_tensors
-        return gradient * grad, None, None
+        source, gradient = ctx.saved_tensors
+        with torch.no_grad():
+            gradient = gradient * grad
+        return _first_only(gradient, source), None, None
 
 
 def full_precision(x: Tensor) -> AbstractContextManager[Any]:
