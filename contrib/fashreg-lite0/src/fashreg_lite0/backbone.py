@@ -24,7 +24,7 @@ class Lite0Backbone(TimmBackbone):
 
     Args:
         weights: "imagenet", or None for random ones (also when a saved state is loaded next).
-        image_size: height and width of the pictures in pixels; the weights were trained at 224, and 128 costs a quarter.
+        image_size: height and width of the pictures in pixels; trained at 224, and 128 costs a quarter.
         crop: share of the shorter side that the centre crop keeps.
         pooling: "native" (here: average), "avg" or "max" over the map.
         last_stage: name of the last stage to keep, e.g. "blocks.4"; None keeps the whole network.

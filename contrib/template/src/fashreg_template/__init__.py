@@ -1,0 +1,1 @@
+"""The skeleton of a fashreg plugin: one head, its contract tests, nothing else."""
