@@ -52,6 +52,12 @@ def nearest(
     return Gallery(gallery, gallery_ids).search(queries, k, query_ids, block_bytes=block_bytes)
 
 
+def check_query_ids(queries: int, query_ids: Tensor | None) -> None:
+    """ValueError unless there is one whole number for each query, or none at all."""
+    if query_ids is not None and (query_ids.shape != (queries,) or query_ids.dtype.is_floating_point):
+        raise ValueError(f"{queries} queries need as many integer ids, got {query_ids.dtype} {tuple(query_ids.shape)}")
+
+
 class Gallery:
     """Vectors that are searched more than once: checked, and their ids sorted, a single time.
 
@@ -83,8 +89,7 @@ class Gallery:
             raise ValueError(
                 f"queries have width {queries.shape[1]} and the gallery {self.vectors.shape[1]}: other embeddings"
             )
-        if query_ids is not None and query_ids.shape != queries.shape[:1]:
-            raise ValueError(f"{len(queries)} queries need as many ids, got {tuple(query_ids.shape)}")
+        check_query_ids(len(queries), query_ids)
         n = len(self.vectors)
         k = n if k == WHOLE_RANKING else k
         keys = _Walk(self.vectors, self._rank, queries, self._own(query_ids), self.largest).keys(min(k, n), block_bytes)

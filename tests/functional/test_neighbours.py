@@ -172,7 +172,7 @@ two = torch.ones(2, 2)
         (lambda: nearest(two, torch.tensor([[0.0, 1.0], [torch.inf, 1.0]]), t(0, 1), 1), "the gallery: row 1 holds"),
         (lambda: nearest(two, two * 1e30, t(0, 1), 1), "too large"),
         (lambda: nearest(two, two, t(0), 1), "as many ids"),
-        (lambda: nearest(two, two, t(0, 1), 1, t(0)), "as many ids"),
+        (lambda: nearest(two, two, t(0, 1), 1, t(0)), "as many integer ids"),
         (lambda: nearest(two, two, t(1, 1), 1), "unique"),
         (lambda: nearest(two, two, t(-1, 1), 1), "0 or larger"),
         (lambda: nearest(two.long(), two, t(0, 1), 1), "float vectors"),
