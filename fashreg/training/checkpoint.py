@@ -24,7 +24,10 @@ _NAME = re.compile(r"step-(\d{9,})")
 
 
 class Checkpoints:
-    """The checkpoints of one run, below `folder`, named by optimiser step. The newest `keep` are kept."""
+    """The checkpoints of one run, below `folder`, named by optimiser step. The newest `keep` are kept.
+
+    One process writes (the run folder's lock sees to that), so whatever a killed one left half done is cleared away.
+    """
 
     def __init__(self, folder: Path, keep: int = 1) -> None:
         self.folder = folder
@@ -34,8 +37,10 @@ class Checkpoints:
         """Write a checkpoint, then remove older ones; whoever is killed on the way leaves the one before whole."""
         target = self.folder / f"step-{step:09d}"
         write_state(target, state)
-        for old in self._all()[: -self.keep]:
+        for old in [*self._all()[: -self.keep], *self.folder.glob(".step-*.new-*")]:
             shutil.rmtree(old, ignore_errors=True)
+        for lock in self.folder.glob(".step-*.lock"):
+            lock.unlink(missing_ok=True)
         return target
 
     def newest(self) -> Path | None:

@@ -21,7 +21,7 @@ class Objective(NamedTuple):
 
 
 def embed_batch(session: Session, batch: TrainingBatch) -> tuple[Embedded, Embedded | None]:
-    """This process's rows with gradient, and those of the second view if there is one; float32 whatever the precision.
+    """This process's rows with gradient, and those of the second view if there is one; float32 also under autocast.
 
     Both views pass through the encoder as one batch.
     """
@@ -29,8 +29,10 @@ def embed_batch(session: Session, batch: TrainingBatch) -> tuple[Embedded, Embed
     images = batch.images if batch.second_view is None else torch.cat([batch.images, batch.second_view])
     with session.processes.autocast():
         vectors = encoder(images, batch.task, batch.stage)
-    rows = Embedded(vectors[:count].float(), batch.labels, batch.ids, unit=encoder.head.unit)
-    return rows, None if batch.second_view is None else replace(rows, vectors=vectors[count:].float())
+    if vectors.dtype in (torch.float16, torch.bfloat16):
+        vectors = vectors.float()
+    rows = Embedded(vectors[:count], batch.labels, batch.ids, unit=encoder.head.unit)
+    return rows, None if batch.second_view is None else replace(rows, vectors=vectors[count:])
 
 
 def loss_with_memory(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import math
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
@@ -116,7 +117,7 @@ class Run:
         if primary not in metrics:
             raise RecipeError(f"the evaluation gives no {primary!r}; it gives {', '.join(metrics) or 'nothing'}")
         value = float(metrics[primary])
-        better = at.best is None or value > at.best
+        better = not math.isnan(value) and (at.best is None or value > at.best)
         if better:
             at.best, at.best_step, at.metrics, at.waited = value, at.step, dict(metrics), 0
         else:

@@ -70,7 +70,7 @@ class RunLog:
 def _check_finite(value: Tensor, at: Position) -> None:
     if not bool(torch.isfinite(value)):
         raise RecipeError(
-            f"the loss became {float(value)} after {at.step} steps; lower trainer.lr, set trainer.clip_norm, or use "
-            "trainer.precision: fp32",
+            f"the loss became {float(value.detach())} after {at.step} steps; lower trainer.lr, set trainer.clip_norm, "
+            "or use trainer.precision: fp32",
             field="trainer.lr",
         )

@@ -1,0 +1,368 @@
+from __future__ import annotations
+
+import json
+import shutil
+import struct
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from fashreg.backbones.timm import TimmBackbone
+from fashreg.encoder import Encoder
+from fashreg.errors import ComponentError, FashregError, ModelError
+from fashreg.heads.multi_task import MultiTaskHead
+from fashreg.heads.projection import ProjectionHead
+from fashreg.manifest import write_manifest
+from fashreg.storage import load_encoder, load_weights, read_provenance, save_encoder
+from fashreg.storage.budget import Budget
+from fashreg.testing.tiny_run import DIM, SIDE, tiny_encoder
+
+Change = Callable[[dict[str, Any]], None]
+
+
+def images(count: int = 3) -> torch.Tensor:
+    return torch.randn(count, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    encoder = tiny_encoder(seed=3)
+    with torch.no_grad():
+        for value in encoder.state_dict().values():
+            value += value.new_tensor(0.25) if value.is_floating_point() else 1
+    return save_encoder(
+        encoder,
+        tmp_path / "model",
+        recipe={"description": "small things", "seed": 3},
+        metrics={"recall@1": 0.61234},
+        provenance={"data": {"fingerprint": "abc", "images": 36}},
+    )
+
+
+def rewritten(folder: Path, name: str, content: bytes) -> None:
+    """Change a file and its manifest, as someone would who knows the format."""
+    (folder / name).write_bytes(content)
+    write_manifest(folder, "model")
+
+
+def with_config(folder: Path, change: Change) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    change(config)
+    rewritten(folder, "config.json", json.dumps(config).encode())
+
+
+def with_header(folder: Path, change: Change, body: Callable[[bytes], bytes] = lambda b: b) -> None:
+    raw = (folder / "model.safetensors").read_bytes()
+    (size,) = struct.unpack("<Q", raw[:8])
+    header = json.loads(raw[8 : 8 + size])
+    change(header)
+    text = json.dumps(header).encode()
+    rewritten(folder, "model.safetensors", struct.pack("<Q", len(text)) + text + body(raw[8 + size :]))
+
+
+# ---- there and back ----
+
+
+def test_a_loaded_model_embeds_to_the_same_bits(folder: Path, tmp_path: Path) -> None:
+    encoder = tiny_encoder()
+    load_weights(encoder, folder)
+    loaded = load_encoder(folder)
+    assert torch.equal(loaded.embed(images()), encoder.embed(images()))
+    assert loaded.fingerprint() == encoder.fingerprint()
+    assert not loaded.training
+    assert loaded.input_spec == encoder.input_spec
+    save_encoder(loaded, tmp_path / "again")
+    assert load_encoder(tmp_path / "again").fingerprint() == encoder.fingerprint()
+
+
+def test_a_new_process_gives_the_same_bits(folder: Path) -> None:
+    code = (
+        "import sys, torch, hashlib\nimport fashreg\ntorch.set_num_threads(1)\n"
+        "encoder = fashreg.load(sys.argv[1])\n"
+        f"images = torch.randn(3, 3, {SIDE}, {SIDE}, generator=torch.Generator().manual_seed(1))\n"
+        "print(encoder.embed(images).numpy().tobytes().hex())"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == load_encoder(folder).embed(images()).numpy().tobytes().hex()
+
+
+def test_tasks_that_were_added_later_are_saved_and_loaded(tmp_path: Path) -> None:
+    backbone = TimmBackbone("test_efficientnet", weights=None, image_size=SIDE)
+    head = MultiTaskHead(("colour",), out_dim=4, in_dim=backbone.out_dim)
+    head.add_task("sleeve length")
+    encoder = Encoder(backbone, head)
+    loaded = load_encoder(save_encoder(encoder, tmp_path / "model"))
+    for task in ("colour", "sleeve length"):
+        assert torch.equal(loaded.embed(images(), task=task), encoder.embed(images(), task=task))
+
+
+def test_no_weights_are_fetched_and_their_source_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = tiny_encoder()
+    encoder.backbone.weights = "hub"
+    save_encoder(encoder, tmp_path / "model")
+    monkeypatch.setattr("fashreg.backbones.timm._hub_state", lambda *a: pytest.fail("weights were fetched"))
+    assert load_encoder(tmp_path / "model").backbone.weights == "hub"
+
+
+def test_a_local_weights_file_is_named_without_its_folder(tmp_path: Path) -> None:
+    file = tmp_path / "secret place" / "first.safetensors"
+    file.parent.mkdir()
+    file.write_bytes(b"")
+    encoder = tiny_encoder()
+    encoder.backbone.weights = str(file)
+    save_encoder(encoder, tmp_path / "model")
+    texts = "".join(p.read_text(errors="replace") for p in (tmp_path / "model").iterdir())
+    assert "first.safetensors" in texts
+    assert "secret place" not in texts
+
+
+def test_loading_leaves_the_global_random_state_alone(folder: Path) -> None:
+    torch.manual_seed(4)
+    before = torch.get_rng_state()
+    load_encoder(folder)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+# ---- what the folder says ----
+
+
+def test_the_folder_names_components_and_no_import_paths(folder: Path) -> None:
+    assert {p.name for p in folder.iterdir()} == {
+        "config.json", "model.safetensors", "README.md", "recipe.yaml", "manifest.json",
+    }  # fmt: skip
+    config = json.loads((folder / "config.json").read_text())
+    assert config["backbone"]["name"] == "timm"
+    assert config["head"]["config"] == {"out_dim": 8, "batch_norm": False, "unit": True, "in_dim": 256, "seed": 3}
+    text = (folder / "config.json").read_text() + (folder / "README.md").read_text()
+    assert "fashreg." not in text.replace("fashreg.load", "")
+    assert "TimmBackbone" not in text
+
+
+def test_the_card_says_what_was_measured_and_on_what(folder: Path) -> None:
+    card = (folder / "README.md").read_text()
+    for said in (
+        "small things",
+        "| recall@1 | 0.6123 |",
+        "| data.fingerprint | abc |",
+        "test_efficientnet",
+        "8 numbers",
+    ):
+        assert said in card
+    assert card.startswith("---\nlibrary_name: fashreg\n")
+
+
+def test_the_card_of_an_unmeasured_model_says_so(tmp_path: Path) -> None:
+    save_encoder(tiny_encoder(), tmp_path / "model")
+    assert "Nothing was measured" in (tmp_path / "model" / "README.md").read_text()
+
+
+def test_provenance_comes_back_with_the_recipe(folder: Path) -> None:
+    assert read_provenance(folder) == {
+        "data": {"fingerprint": "abc", "images": 36},
+        "metrics": {"recall@1": 0.61234},
+        "recipe": {"description": "small things", "seed": 3},
+    }
+
+
+# ---- what is refused to be saved ----
+
+
+def test_a_class_that_no_plugin_offers_is_refused(tmp_path: Path) -> None:
+    class Own(ProjectionHead):
+        pass
+
+    encoder = tiny_encoder()
+    encoder.head = Own(DIM, in_dim=encoder.backbone.out_dim)
+    with pytest.raises(ComponentError, match="Own is not offered by any installed plugin"):
+        save_encoder(encoder, tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.parametrize("how", ["nan", "half"])
+def test_weights_that_could_not_be_loaded_are_not_saved(tmp_path: Path, how: str) -> None:
+    encoder = tiny_encoder()
+    if how == "half":
+        encoder.head.half()
+    else:
+        with torch.no_grad():
+            encoder.head.linear.bias[1] = float("nan")
+    with pytest.raises(ModelError, match=r"head\.linear"):
+        save_encoder(encoder, tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+
+
+# ---- what is refused to be loaded ----
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "README.md", "recipe.yaml", "manifest.json"])
+@pytest.mark.parametrize("how", ["missing", "cut", "changed"])
+def test_every_damaged_file_is_named(folder: Path, name: str, how: str) -> None:
+    path = folder / name
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    if how == "missing":
+        path.unlink()
+    else:
+        path.write_bytes(bytes(content) if how == "changed" else bytes(content[:-7]))
+    with pytest.raises(ModelError, match=name.replace(".", r"\.")):
+        load_encoder(folder)
+
+
+CONFIGS: dict[str, tuple[Change, str]] = {
+    "another format": (lambda c: c.update(format="fashreg-model/2"), "newer fashreg: pip install --upgrade"),
+    "no format": (lambda c: c.pop("format"), "format None"),
+    "a stranger's field": (lambda c: c.update(run="rm -rf"), "run: Extra inputs"),
+    "an import path": (lambda c: c["head"].update(name="os:system"), "head.name"),
+    "a path": (lambda c: c["head"].update(name="../../evil"), "head.name"),
+    "an unknown head": (lambda c: c["head"].update(name="projektion"), "did you mean 'projection'"),
+    "an unknown plugin": (lambda c: c["head"].update(plugin="fashreg-evil"), "projection"),
+    "an unknown option": (lambda c: c["head"]["config"].update(hook="x"), "no option 'hook'"),
+    "an option of another type": (lambda c: c["head"]["config"].update(out_dim="many"), "out_dim"),
+    "a size of nothing": (lambda c: c["input_spec"].update(size=[0, 8]), "input_spec.size"),
+    "a size without end": (lambda c: c["input_spec"].update(size=[10**9, 8]), "input_spec.size"),
+    "a deviation of zero": (lambda c: c["input_spec"].update(std=[1, 0, 1]), "input_spec.std"),
+    "another width": (lambda c: c.update(embed_dim=9), "embed_dim 9"),
+    "another head": (lambda c: c["head"]["config"].update(out_dim=9), r"'head\.linear\.bias' is F32 \[8\]"),
+    "widths that do not meet": (lambda c: c["head"]["config"].update(in_dim=9), "cannot be made: the head takes"),
+    "a head larger than memory": (lambda c: c["head"]["config"].update(out_dim=10**12), "far more than its weights"),
+    "another network": (
+        lambda c: c["backbone"]["config"].update(model="test_convnext"),
+        "cannot be made|does not hold",
+    ),
+    "a huge network": (lambda c: c["backbone"]["config"].update(model="vit_giant_patch14_224"), "far more than"),
+    "no network": (lambda c: c["backbone"]["config"].update(model="nothing"), "no model 'nothing'"),
+}
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_config_that_is_not_what_it_should_be_is_refused(folder: Path, name: str) -> None:
+    change, said = CONFIGS[name]
+    with_config(folder, change)
+    with pytest.raises(FashregError, match=said):
+        load_encoder(folder)
+
+
+def first(header: dict[str, Any]) -> dict[str, Any]:
+    return next(entry for name, entry in header.items() if name != "__metadata__" and entry["dtype"] == "F32")
+
+
+HEADERS: dict[str, tuple[Change, str]] = {
+    "a tensor too many": (
+        lambda h: h.update(extra={"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}), "'extra' is not expected",
+    ),
+    "another dtype": (lambda h: first(h).update(dtype="I32"), "is I32 .* should be F32"),
+    "another shape": (lambda h: first(h).update(shape=[1, *first(h)["shape"]]), "should be"),
+    "an unknown dtype": (lambda h: first(h).update(dtype="PICKLE"), "not valid"),
+    "a shape without end": (lambda h: first(h).update(shape=[2**60, 2**60]), "do not agree"),
+    "a negative shape": (lambda h: first(h).update(shape=[-1, -1]), "do not agree"),
+    "offsets beyond the end": (lambda h: first(h).update(data_offsets=[0, 2**40]), "do not agree"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HEADERS)
+def test_a_weights_header_that_lies_is_refused(folder: Path, name: str) -> None:
+    change, said = HEADERS[name]
+    with_header(folder, change)
+    with pytest.raises(ModelError, match=said):
+        load_encoder(folder)
+
+
+def test_weights_that_are_no_numbers_are_named(folder: Path) -> None:
+    with_header(
+        folder,
+        lambda h: None,
+        lambda body: struct.pack("<f", float("nan")) * (len(body) // 4) + body[-(len(body) % 4) or len(body) :],
+    )
+    with pytest.raises(ModelError, match="holds NaN or infinity"):
+        load_encoder(folder)
+
+
+def test_a_pickle_under_a_safe_name_is_not_opened(folder: Path) -> None:
+    rewritten(folder, "model.safetensors", b"\x80\x04\x8c\x05posix\x8c\x06system\x93\x8c\x07touch x\x85R.")
+    with pytest.raises(ModelError, match="not a safetensors file"):
+        load_encoder(folder)
+
+
+def test_a_folder_that_is_none_is_said(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="there is no folder"):
+        load_encoder(tmp_path / "nothing")
+
+
+def test_weights_of_another_encoder_do_not_go_in(folder: Path) -> None:
+    with pytest.raises(ModelError, match="does not hold what it should"):
+        load_weights(tiny_encoder("test_convnext"), folder)
+
+
+# ---- budget ----
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: torch.empty(10**6),
+        lambda: torch.zeros((1000, 1000)),
+        lambda: torch.ones(size=(1000, 1000)),
+        lambda: torch.nn.Linear(1000, 1000),
+        lambda: torch.arange(10**6),
+        lambda: torch.eye(1000),
+        lambda: torch.full((1000, 1000), 0.0),
+        lambda: [torch.rand(1000) for _ in range(1000)],
+        lambda: torch.nn.Linear(1000, 1000, device="meta").to_empty(device="cpu"),
+    ],
+)
+def test_the_budget_counts_what_is_made(make: Callable[[], Any]) -> None:
+    with Budget(9 * 10**6, "x"):
+        make()
+    with pytest.raises(ModelError, match="x describes a model of more than"), Budget(3 * 10**6, "x"):
+        make()
+
+
+# ---- killed while writing ----
+
+KILLED = """
+import os, random, signal, sys, time
+from pathlib import Path
+import torch
+from fashreg.storage import load_encoder, save_encoder
+from fashreg.testing.tiny_run import tiny_encoder
+torch.set_num_threads(1)
+folder, encoder = Path(sys.argv[1]), tiny_encoder()
+
+def save(number):
+    with torch.no_grad():
+        encoder.head.linear.bias.fill_(float(number))
+    save_encoder(encoder, folder, provenance={"number": number})
+
+save(1)
+last = 1
+for turn in range(25):
+    child = os.fork()
+    if child == 0:
+        number = last
+        while True:
+            number += 1
+            save(number)
+    time.sleep(random.uniform(0.0, 0.1))
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    found = load_encoder(folder).head.linear.bias
+    assert bool((found == found[0]).all()) and int(found[0]) >= last
+    last = int(found[0])
+save(last + 1)
+print(last, *(path.name for path in folder.parent.iterdir()))
+"""
+
+
+def test_kill_9_while_saving_leaves_a_whole_model_twenty_five_times(tmp_path: Path) -> None:
+    target = tmp_path / "place" / "model"
+    done = subprocess.run([sys.executable, "-c", KILLED, str(target)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    last, *names = done.stdout.split()
+    assert int(last) > 5
+    assert names == ["model"]
+    shutil.rmtree(target)
