@@ -88,7 +88,8 @@ def _floral(product: Product, u: Grid, v: Grid) -> Grid:
     flower = (one * one + dv * dv < petal * petal) | (du * du + other * other < petal * petal)
     heart = du * du + dv * dv < (period // 10) ** 2
     share = flower.astype(np.int32) * 4 - (flower & heart).astype(np.int32) * 2
-    return share * (which > 40).astype(np.int32)
+    blossoms: Grid = share * (which > 40).astype(np.int32)
+    return blossoms
 
 
 def _chevron(product: Product, u: Grid, v: Grid) -> Grid:
