@@ -68,8 +68,7 @@ class TableDataset:
 
     def _picture(self, position: int) -> Image.Image:
         box = None if self.table.boxes is None else self.table.boxes[position]
-        least = 2 * max(self.transform.spec.size) if box is None else None
-        return _boxed(self.table.paths[position], box, least)
+        return boxed_picture(self.table.paths[position], box, 2 * max(self.transform.spec.size))
 
     def batch(
         self, positions: Sequence[int], images: Tensor, second_view: Tensor | None = None, stage: int = 0
@@ -119,6 +118,16 @@ def training_batches(
         yield dataset.batch(positions, views[0], views[1] if dataset.views == 2 else None)
 
 
+def images_in_order(
+    dataset: TableDataset, *, epoch: int = 0, batch_size: int = 64, workers: int | None = None
+) -> Iterator[Tensor]:
+    """(B, 3, H, W) float for positions 0, 1, .. N - 1 as they look in an epoch: what a feature cache is filled from."""
+    starts = range(0, len(dataset), batch_size)
+    batches = (range(start, min(start + batch_size, len(dataset))) for start in starts)
+    for batch in training_batches(dataset, batches, epoch=epoch, workers=workers):
+        yield batch.images
+
+
 def evaluation_batches(
     pictures: Sequence[Picture],
     transform: PictureTransform,
@@ -139,7 +148,7 @@ def evaluation_batches(
     def one(number: int) -> Pixels:
         picture = pictures[number]
         name = "" if not isinstance(picture, bytes | Image.Image) else f"picture {number} of the list"
-        return transform.pixels(_boxed(picture, None if boxes is None else boxes[number], None, name))
+        return transform.pixels(boxed_picture(picture, None if boxes is None else boxes[number], None, name))
 
     def jobs() -> Iterator[tuple[Pixels, list[Callable[[], None]]]]:
         for start in range(0, len(pictures), batch_size):
@@ -161,8 +170,9 @@ def _pieces(out: Pixels, work: Sequence[Callable[[], Pixels]]) -> list[Callable[
     return [partial(fill, start) for start in range(0, len(work), _PIECE)]
 
 
-def _boxed(picture: Picture, box: NDArray[np.int64] | None, least: int | None, name: str = "") -> Image.Image:
-    image = open_picture(picture, name=name, at_least=least)
+def boxed_picture(picture: Picture, box: NDArray[np.int64] | None, least: int | None, name: str = "") -> Image.Image:
+    """An opened picture, or the part of it inside a box; with a box, every pixel is decoded."""
+    image = open_picture(picture, name=name, at_least=least if box is None else None)
     if box is None:
         return image
     left, top, right, bottom = (int(edge) for edge in box)
