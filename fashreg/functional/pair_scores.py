@@ -13,7 +13,7 @@ from fashreg.values import Rankings
 
 EMPTY = -(2**63)  # the key of a place that nobody takes
 _LOW = 0xFFFFFFFF
-_PAIR_BYTES = 1 << 24  # room for one block of fp64 products
+_PAIR_BYTES = 1 << 21  # room for one block of fp64 products, so that it stays in the cache
 
 
 def score_pairs(queries: Tensor, gallery: Tensor, columns: Tensor) -> Tensor:

@@ -25,9 +25,10 @@ def rows(n: int = N, seed: int = 0) -> Tensor:
 
 
 def ids_of(n: int = N, seed: int = 0) -> Tensor:
-    """n ids in no order, from 0 on, one of them beyond what a float can hold."""
-    ids = torch.randperm(3 * n, generator=torch.Generator().manual_seed(seed))[:n]
-    ids[n // 2], ids[n // 3] = HUGE, 0 if not (ids == 0).any() else ids[n // 3]
+    """n ids in no order; one is 0, and one is beyond what a float can hold."""
+    ids = 1 + torch.randperm(3 * n, generator=torch.Generator().manual_seed(seed))[:n]
+    if n > 2:
+        ids[n // 2], ids[n // 3] = HUGE, 0
     return ids
 
 
