@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from fashreg.errors import BusyError
+from fashreg.errors import BusyError, ModelError
 
 
 @contextlib.contextmanager
@@ -29,7 +29,10 @@ def _open_lock(path: Path, folder: Path) -> int | None:
     except ImportError:  # no such locks on this system: two writers are not told of one another
         return None
     while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        except OSError as error:
+            raise ModelError(f"{folder} cannot be written: {error}") from error
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if path.exists() and os.path.samestat(os.fstat(handle), path.stat()):

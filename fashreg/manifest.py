@@ -129,7 +129,10 @@ def write_folder_atomically(folder: Path, *, kind: str, replace: bool = True) ->
     Only an empty folder or one that fashreg wrote, without files of anybody else's, is ever replaced.
     """
     target = Path(os.path.realpath(folder))
-    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ModelError(f"{folder} cannot be written: {error}") from error
     with lock_folder(target):
         recover_folder(target)
         _check_replaceable(target, replace)

@@ -154,6 +154,14 @@ def test_a_folder_of_somebody_else_is_never_replaced(tmp_path):
         write(tmp_path / "photos" / "me.jpg", x="1")
 
 
+def test_a_place_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ModelError, match="file/a cannot be written"):
+        write(tmp_path / "file" / "a", x="1")
+    with pytest.raises(ModelError, match="cannot be written"), lock_folder(tmp_path / "nowhere" / "a"):
+        pass
+
+
 def test_a_strange_file_in_our_folder_is_never_lost(tmp_path):
     write(tmp_path / "a", x="1")
     (tmp_path / "a" / "notes.txt").write_text("mine")
