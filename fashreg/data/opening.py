@@ -16,7 +16,10 @@ def open_source(source: str | Path | pd.DataFrame, config: DataConfig) -> TableS
     """Reads the file with every cell as text, so that no number passes through float."""
     if isinstance(source, pd.DataFrame):
         root = Path(config.root) if config.root is not None else Path.cwd()
-        return TableSource(source.reset_index(drop=True), "the DataFrame", root, config, Problems("the DataFrame"))
+        twice = sorted({str(name) for name in source.columns[source.columns.duplicated()]})
+        if twice:
+            raise DataError(f"the DataFrame has more than one column called {', '.join(twice)}; rename or drop them")
+        return TableSource(_flat(source), "the DataFrame", root, config, Problems("the DataFrame"))
     text = str(source)
     if not text:
         raise DataError("no table was given; name one: data.table=my.csv, or draw one: data.table=atelier:products=300")
@@ -30,18 +33,30 @@ def open_source(source: str | Path | pd.DataFrame, config: DataConfig) -> TableS
     return TableSource(_read_file(path), text, root, config, Problems(text))
 
 
+def _flat(frame: pd.DataFrame) -> pd.DataFrame:
+    """Rows numbered from 0; an index with a name becomes a column."""
+    return frame.reset_index(drop=frame.index.name is None)
+
+
 def _read_file(path: Path) -> pd.DataFrame:
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
         raise DataError(f"the table {path} {what}; give a CSV, TSV or Parquet file: data.table=FILE")
     try:
         if path.suffix.lower() in (".parquet", ".pq"):
-            return pd.read_parquet(path, dtype_backend="pyarrow")
-        separator = "\t" if path.suffix.lower() in (".tsv", ".tab") else ","
-        return pd.read_csv(path, sep=separator, dtype=str, na_filter=False, encoding="utf-8-sig", index_col=False)
+            return _flat(pd.read_parquet(path, dtype_backend="pyarrow"))
+        with open(path, encoding="utf-8-sig") as file:
+            header = file.readline()
+        separator = max(",;\t", key=header.count)
+        frame = pd.read_csv(path, sep=separator, dtype=str, na_filter=False, encoding="utf-8-sig")
     except pd.errors.EmptyDataError as error:
         raise DataError(f"the table {path} is empty; its first line must name the columns") from error
     except UnicodeDecodeError as error:
         raise DataError(f"the table {path} is not UTF-8 text ({error}); save it as UTF-8, or as Parquet") from error
     except Exception as error:  # the readers raise many kinds; each means that the file cannot be read
         raise DataError(f"the table {path} cannot be read: {error}") from error
+    if not isinstance(frame.index, pd.RangeIndex):  # pandas makes surplus cells an index and shifts the others
+        raise DataError(
+            f"the rows of the table {path} have more cells than its header; quote cells that hold separators"
+        )
+    return frame

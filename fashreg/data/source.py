@@ -87,7 +87,7 @@ class TableSource:
         if column is None or not self._has(column):
             if need and column is None:
                 self.problems.add("labels are needed; name their column: data.label=NAME")
-            elif need and column is not None:
+            elif column is not None and (need or column != "label"):
                 self._missing(column, "label")
             return [""] * len(rows)
         cells = self._cells(column, rows)
