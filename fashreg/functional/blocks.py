@@ -71,6 +71,12 @@ def worth_blocks(batch: Embedded, references: Embedded | None) -> bool:
     return len(batch) * len(references) > DENSE_UP_TO
 
 
+def _among(values: Tensor, pool: Tensor) -> Tensor:
+    """Which of many values occur in a small pool; bisection, several times faster here than torch.isin."""
+    pool = pool.unique()
+    return torch.bucketize(values, pool) != torch.bucketize(values, pool, right=True)
+
+
 class ScoreBlocks:
     """Anchors (B, D), already unit where wanted, against references (M, D), which are made unit by the block.
 
@@ -100,8 +106,8 @@ class ScoreBlocks:
         """Positions of the mixed references, ascending (None: all are), and the codes of those."""
         labels, ids, dtype = self.references.labels.long(), self.references.ids.long(), self.anchors.dtype
         if self.relevance is None:
-            touched = torch.isin(labels, batch.labels.long())
-            touched |= torch.isin(ids, batch.ids[batch.ids >= 0].long())
+            touched = _among(labels, batch.labels.long())
+            touched |= _among(ids, batch.ids[batch.ids >= 0].long())
             index = touched.nonzero().flatten()
             if len(index) <= _MIXED_SHARE * self.size:
                 return index, PairCodes.of(batch, labels[index], ids[index], dtype=dtype)

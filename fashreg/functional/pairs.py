@@ -5,8 +5,8 @@ Without a relevance matrix, equal labels make a positive and unequal labels a ne
 0 negative, < 0 (or NaN) not a pair; labels are then not looked at.
 
 Masks are numbers 0.0 and 1.0 and not booleans: on a CPU arithmetic between booleans and floats costs several times
-more than between floats. Labels are compared exactly: they are replaced by their rank among the batch's few distinct
-labels first, so any int64 value is safe in a float mask.
+more than between floats, and so does comparing int64. Where there is much to compare, labels and ids are replaced by
+their rank among the distinct ones, a small float, so every int64 value is still told apart exactly.
 """
 
 from __future__ import annotations
@@ -19,12 +19,15 @@ from torch import Tensor
 from fashreg.functional.similarity import rows_of, scores
 from fashreg.values import Embedded
 
-_NOBODY, _NO_ONE = -1.0, -2.0  # codes of negative ids, of anchors and of references: equal to no rank nor each other
+_NOBODY, _NO_ONE = -1, -2  # codes of negative ids, of anchors and of references: equal to no rank nor each other
+_FEW = 1 << 15  # comparisons of int64 that cost less than finding the ranks
 _EXCLUSION_TAU = {torch.float16: 2e-3, torch.bfloat16: 1.6e-2}
 
 
 def _ranks(own: Tensor, others: Tensor | None, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Integers replaced by their rank among all distinct ones, as small floats."""
+    """Integers replaced by their rank among all distinct ones, as small floats; few are left as they are."""
+    if len(own) * len(own if others is None else others) <= _FEW:
+        return own.long(), own.long() if others is None else others.long()
     both = own.long() if others is None else torch.cat([own.long(), others.long()])
     codes = torch.unique(both, return_inverse=True)[1].to(dtype)
     return codes[: len(own)], codes if others is None else codes[len(own) :]
@@ -32,11 +35,13 @@ def _ranks(own: Tensor, others: Tensor | None, dtype: torch.dtype) -> tuple[Tens
 
 @dataclass(frozen=True)
 class PairCodes:
-    """Labels and ids of anchors (B,) and references (N,) as small floats that are equal exactly when the originals are.
+    """Labels and ids of anchors (B,) and references (N,) as codes that are equal exactly when the originals are.
 
     Only equality between an anchor and a reference is kept. itself: anchors and references are the same rows.
+    dtype: that of the masks.
     """
 
+    dtype: torch.dtype
     anchor_labels: Tensor
     anchor_ids: Tensor
     labels: Tensor
@@ -52,8 +57,8 @@ class PairCodes:
         id_codes, other_ids = _ranks(batch.ids, ids, dtype)
         id_codes = id_codes.masked_fill(batch.ids < 0, _NOBODY)
         if ids is None:
-            return cls(label_codes, id_codes, label_codes, other_ids.masked_fill(batch.ids < 0, _NO_ONE), True)
-        return cls(label_codes, id_codes, others, other_ids.masked_fill_(ids < 0, _NO_ONE), False)
+            return cls(dtype, label_codes, id_codes, label_codes, other_ids.masked_fill(batch.ids < 0, _NO_ONE), True)
+        return cls(dtype, label_codes, id_codes, others, other_ids.masked_fill(ids < 0, _NO_ONE), False)
 
     def columns(self, chosen: slice | Tensor) -> PairCodes:
         """The same anchors with some of the references."""
@@ -61,14 +66,14 @@ class PairCodes:
 
     def void(self) -> Tensor:
         """(B, N): 1 where the pair is no pair: equal ids, or a row with itself."""
-        out = _equal(self.anchor_ids, self.ids)
+        out = _equal(self.anchor_ids, self.ids, self.dtype)
         return out.fill_diagonal_(1.0) if self.itself else out
 
     def masks(self, relevance: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Positives and negatives, (B, N) each, 0.0 or 1.0."""
         void = self.void()
         if relevance is None:
-            same = _equal(self.anchor_labels, self.labels)
+            same = _equal(self.anchor_labels, self.labels, self.dtype)
             positive = torch.addcmul(same, same, void, value=-1)
             return positive, void.add_(positive).neg_().add_(1)
         relevance = relevance.to(void.device)
@@ -78,8 +83,8 @@ class PairCodes:
         return positive.mul_(real), negative.mul_(real)
 
 
-def _equal(rows: Tensor, columns: Tensor) -> Tensor:
-    out = torch.empty(len(rows), len(columns), dtype=rows.dtype, device=rows.device)
+def _equal(rows: Tensor, columns: Tensor, dtype: torch.dtype) -> Tensor:
+    out = torch.empty(len(rows), len(columns), dtype=dtype, device=rows.device)
     return torch.eq(rows[:, None], columns[None], out=out)
 
 

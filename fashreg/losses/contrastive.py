@@ -90,15 +90,15 @@ class ContrastiveLoss(nn.Module):
 
     def _reduce(
         self, b: int, n_near: Tensor, gap: Tensor, n_far: Tensor, excess: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor | float, Tensor | float]:
         """Value, and the factors of positives and of negatives, from the counts and sums of the pairs that count."""
         if self.form == "score":
             gap = gap + (1.0 - self.pos_margin) * n_near
             excess = excess + self.neg_margin * n_far
+        by_near: Tensor | float = 1.0 / max(1, b)
+        by_far = by_near
         if self.normaliser == "pairs":
             by_near, by_far = 1.0 / n_near.clamp_min(1), 1.0 / n_far.clamp_min(1)
-        else:
-            by_near = by_far = torch.full_like(n_near, 1.0 / max(1, b))
         self.parts = {"positive": gap * by_near, "negative": excess * by_far}
         return self.parts["positive"] + self.parts["negative"], by_near, by_far
 

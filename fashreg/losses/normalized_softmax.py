@@ -67,16 +67,31 @@ class NormalizedSoftmaxLoss(nn.Module):
         """The loss, a scalar; parts: "loss"."""
         check_batch("NormalizedSoftmaxLoss", batch, self.proxies, relevance)
         logits = scores(rows_of(batch, self.normalize) * (1.0 / self.temperature), unit_rows(self.proxies))
+        bounded = (self.normalize or batch.unit) and fits(-2 / self.temperature, 1 / self.temperature)
         with torch.no_grad():
-            own, other = class_masks(batch, self.num_classes, relevance, logits.dtype)
-            each = own.sum(1, keepdim=True)
-            mask = None if relevance is None else other.add_(own)
-            bounded = (self.normalize or batch.unit) and fits(-2 / self.temperature, 1 / self.temperature)
-            log, weights = log_sum(logits.clone(), mask, plus_one=False, bounded=bounded)
-            share = own.div_(each.clamp_min(1))
-            target = (share * logits).sum(1, keepdim=True)
-            real = (each > 0).to(logits.dtype)
-            divisor = real.sum().clamp_min(1)
-            self.parts = {"loss": ((log - target) * real).sum() / divisor}
-            weights.sub_(share).mul_(real / divisor)
-        return with_gradient(logits, self.parts["loss"], weights)
+            value, weights = (
+                _one_class_a_row(logits, batch.labels.long(), bounded)
+                if relevance is None
+                else _several(logits, *class_masks(batch, self.num_classes, relevance, logits.dtype), bounded)
+            )
+            self.parts = {"loss": value}
+        return with_gradient(logits, value, weights)
+
+
+def _one_class_a_row(logits: Tensor, labels: Tensor, bounded: bool) -> tuple[Tensor, Tensor]:
+    """Value and its derivative with respect to the logits (B, C)."""
+    log, weights = log_sum(logits.clone(), plus_one=False, bounded=bounded)
+    own, b = labels[:, None], max(1, len(labels))
+    weights.scatter_add_(1, own, torch.full_like(log, -1.0))
+    return (log - logits.gather(1, own)).sum() / b, weights.div_(b)
+
+
+def _several(logits: Tensor, own: Tensor, other: Tensor, bounded: bool) -> tuple[Tensor, Tensor]:
+    """The same with any number of own classes a row; classes that are neither own nor other are left out."""
+    log, weights = log_sum(logits.clone(), other.add_(own), plus_one=False, bounded=bounded)
+    each = own.sum(1, keepdim=True)
+    real = (each > 0).to(logits.dtype)
+    real /= real.sum().clamp_min(1)
+    share = own.div_(each.clamp_min(1))
+    target = (share * logits).sum(1, keepdim=True)
+    return ((log - target) * real).sum(), weights.sub_(share).mul_(real)
