@@ -118,6 +118,11 @@ def widen(x: Tensor) -> Tensor:
     return x if x.dtype in (torch.float32, torch.float64) else x.float()
 
 
+def totals_dtype(x: Tensor) -> torch.dtype:
+    """The type in which to add up very many numbers: fp64 where the device of `x` has it."""
+    return torch.float32 if x.device.type == "mps" else torch.float64
+
+
 def unit_rows(x: Tensor) -> Tensor:
     """Rows of `x` (B, D) divided by their length. A zero row stays zero and gets a zero gradient, never NaN."""
     return _UnitRows.apply(widen(x))  # type: ignore[no-any-return]

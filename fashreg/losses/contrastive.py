@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from fashreg.functional.blocks import ScoreBlocks, worth_blocks
 from fashreg.functional.pairs import pair_masks
-from fashreg.functional.similarity import rows_of, scores, with_gradient
+from fashreg.functional.similarity import rows_of, scores, totals_dtype, with_gradient
 from fashreg.losses.calling import loss_call
 from fashreg.values import Embedded
 
@@ -107,7 +107,7 @@ class ContrastiveLoss(nn.Module):
         """Value and gradient with respect to the anchors in one pass over the references."""
         anchors = blocks.anchors
         pull, push = torch.zeros_like(anchors), torch.zeros_like(anchors)
-        sums = torch.zeros(4, dtype=torch.float64, device=anchors.device)
+        sums = torch.zeros(4, dtype=totals_dtype(anchors), device=anchors.device)
         alike = self.normaliser == "anchors"  # pulls and pushes weigh the same: one product serves both
         for block in blocks.all():
             excess = block.scores.sub_(self.neg_margin)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from fashreg.functional.log_sums import VOID, drop
 from fashreg.functional.pairs import pair_masks
-from fashreg.functional.similarity import rows_of, scores, with_gradient
+from fashreg.functional.similarity import rows_of, scores, totals_dtype, with_gradient
 from fashreg.losses.calling import loss_call
 from fashreg.values import Embedded
 
@@ -118,7 +118,7 @@ class TripletLoss(nn.Module):
     def _rank_by_rank(self, s: Tensor, near: Tensor, negative: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Total cost, triplets counted, and the summed slopes by negative (B, N) and by positive (B, K)."""
         of_negatives, of_positives = torch.zeros_like(s), torch.zeros_like(near)
-        total, count = torch.zeros(2, dtype=torch.float64, device=s.device)
+        total, count = torch.zeros(2, dtype=totals_dtype(s), device=s.device)
         for k in range(near.shape[1]):
             score = near[:, k : k + 1]
             v = s - (score - self.margin)
@@ -146,9 +146,9 @@ class TripletLoss(nn.Module):
         edges.scatter_add_(1, start, negative).scatter_add_(1, stop, -negative)
         runs = edges.cumsum(1)[:, :-1]
         of_positives = torch.empty_like(runs).scatter_(1, order, runs)
-        count = of_negatives.sum(dtype=torch.float64)
-        finite = near.masked_fill(near.isinf(), 0.0)
-        total = (of_negatives.double() * s).sum() - (of_positives.double() * finite).sum() + self.margin * count
+        wide, finite = totals_dtype(s), near.masked_fill(near.isinf(), 0.0)
+        count = of_negatives.sum(dtype=wide)
+        total = (of_negatives.to(wide) * s).sum() - (of_positives.to(wide) * finite).sum() + self.margin * count
         return total.to(s.dtype), count.to(s.dtype), of_negatives, of_positives
 
 

@@ -154,7 +154,7 @@ def test_supervised_forms_equal_the_loops(seed: int, said: bool) -> None:
 
 def test_a_learnt_temperature_starts_as_given_moves_and_is_held_above_a_hundredth() -> None:
     loss, batch = InfoNCELoss(temperature=0.2, learnable=True), some_images(8)
-    assert float(loss(batch)) == pytest.approx(float(InfoNCELoss(temperature=0.2)(batch)), rel=1e-6)
+    assert loss(batch).item() == pytest.approx(InfoNCELoss(temperature=0.2)(batch).item(), rel=1e-6)
     loss(batch).backward()
     assert loss.log_scale.grad is not None
     assert bool(loss.log_scale.grad)
