@@ -114,6 +114,7 @@ class StandardLearner:
         self.frozen = freeze(session.encoder, session.trainer.freeze, batch_norm=session.trainer.freeze_batch_norm)
         if self._resumed is not None:
             self.finished = dict(self._resumed["finished"])
+        session.processes.start_trackers("fashreg", session.recipe or {"trainer": session.trainer.model_dump()})
         return self
 
     def learn(self, experience: Experience) -> LearnReport:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -129,10 +129,10 @@ class Processes:
         """Until every process has come here."""
         self._accelerator.wait_for_everyone()
 
-    def start_trackers(self, project: str, config: dict[str, Any]) -> None:
-        """Open the trackers with what they show as the run's configuration (plain values)."""
+    def start_trackers(self, project: str, config: Mapping[str, Any]) -> None:
+        """Open the trackers; they show `config`, nested plain values, by dotted names."""
         if self._tracking:
-            self._accelerator.init_trackers(project, config={k: v for k, v in config.items() if v is not None})
+            self._accelerator.init_trackers(project, config=_flat(config))
 
     def track(self, values: dict[str, float], step: int) -> None:
         """Send named numbers to the trackers."""
@@ -173,6 +173,18 @@ class _Gather(torch.autograd.Function):
         dist.all_reduce(total)
         start = sum(ctx.counts[: dist.get_rank()])
         return total[start : start + ctx.counts[dist.get_rank()]], None
+
+
+def _flat(tree: Mapping[str, Any], place: str = "") -> dict[str, Any]:
+    """Dotted names; what is neither a number nor true or false becomes text, as every tracker takes it."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        name = f"{place}.{key}" if place else str(key)
+        if isinstance(value, Mapping):
+            flat |= _flat(value, name)
+        elif value is not None:
+            flat[name] = value if isinstance(value, int | float) else str(value)
+    return flat
 
 
 def _gathered(own: Tensor, counts: list[int]) -> Tensor:

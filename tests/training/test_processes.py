@@ -9,7 +9,8 @@ import torch
 from safetensors.torch import load_file
 
 from fashreg.errors import RecipeError
-from fashreg.testing.tiny_run import tiny_session
+from fashreg.learners.standard import StandardLearner
+from fashreg.testing.tiny_run import tiny_experience, tiny_session
 from fashreg.training.processes import Processes
 from fashreg.values import Embedded
 
@@ -64,3 +65,30 @@ def test_a_batch_that_processes_cannot_share_is_refused() -> None:
 
     with pytest.raises(RecipeError, match="give 12"):
         tiny_session(processes=Three(), trainer={"batch_size": 10})
+
+
+def test_trackers_see_the_recipe_every_line_and_every_evaluation() -> None:
+    calls: list[tuple[str, object]] = []
+
+    class Recorder:
+        def init_trackers(self, project: str, config: dict[str, object]) -> None:
+            calls.append((project, config))
+
+        def log(self, values: dict[str, float], step: int) -> None:
+            calls.extend((name, step) for name in values)
+
+        def end_training(self) -> None:
+            calls.append(("end", None))
+
+    session = tiny_session(
+        evaluate=lambda encoder, experience: {"recall@1": 0.5},
+        recipe={"trainer": {"lr": 0.1, "patience": None}, "loss": {"name": "infonce"}, "plugins": ["a"]},
+        trainer={"epochs": 1},
+    )
+    session.processes._accelerator, session.processes._tracking = Recorder(), True  # type: ignore[assignment]
+    StandardLearner().bind(session).learn(tiny_experience())
+    session.processes.end_trackers()
+    assert calls[0] == ("fashreg", {"trainer.lr": 0.1, "loss.name": "infonce", "plugins": "['a']"})
+    assert [call for call in calls if call[0] == "train/loss"] == [("train/loss", step) for step in (1, 2, 3)]
+    assert ("validation/recall@1", 3) in calls
+    assert calls[-1] == ("end", None)
