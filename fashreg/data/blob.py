@@ -80,9 +80,11 @@ def open_blob(path: Path) -> Blob | None:
             total = os.fstat(file.fileno()).st_size
             file.seek(max(0, total - _TAIL.size))
             mark, length, digest = _TAIL.unpack(file.read())
-            file.seek(max(0, total - _TAIL.size - length))
+            if mark != _MARK or length > total - _TAIL.size:
+                return None
+            file.seek(total - _TAIL.size - length)
             text = file.read(length)
-        if mark != _MARK or hashlib.sha256(text).digest() != digest:
+        if hashlib.sha256(text).digest() != digest:
             return None
         description = json.loads(text)
         if description["bytes"] != total - _TAIL.size - length:
