@@ -64,28 +64,19 @@ class PairCodes:
         """The same anchors with some of the references."""
         return replace(self, labels=self.labels[chosen], ids=self.ids[chosen])
 
-    def void(self) -> Tensor:
-        """(B, N): 1 where the pair is no pair: equal ids, or a row with itself."""
-        out = _equal(self.anchor_ids, self.ids, self.dtype)
-        return out.fill_diagonal_(1.0) if self.itself else out
-
     def masks(self, relevance: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Positives and negatives, (B, N) each, 0.0 or 1.0."""
-        void = self.void()
+        room = torch.empty(len(self.anchor_ids), len(self.ids), dtype=self.dtype, device=self.ids.device)
+        real = torch.ne(self.anchor_ids[:, None], self.ids[None], out=room)  # a pair at all
+        if self.itself:
+            real.fill_diagonal_(0.0)
+        positive, negative = torch.empty_like(real), real
         if relevance is None:
-            same = _equal(self.anchor_labels, self.labels, self.dtype)
-            positive = torch.addcmul(same, same, void, value=-1)
-            return positive, void.add_(positive).neg_().add_(1)
-        relevance = relevance.to(void.device)
-        real = void.neg_().add_(1)
-        positive = torch.gt(relevance, 0, out=torch.empty_like(real))
-        negative = torch.eq(relevance, 0, out=torch.empty_like(real))
-        return positive.mul_(real), negative.mul_(real)
-
-
-def _equal(rows: Tensor, columns: Tensor, dtype: torch.dtype) -> Tensor:
-    out = torch.empty(len(rows), len(columns), dtype=dtype, device=rows.device)
-    return torch.eq(rows[:, None], columns[None], out=out)
+            torch.eq(self.anchor_labels[:, None], self.labels[None], out=positive).mul_(real)
+            return positive, negative.sub_(positive)
+        relevance = relevance.to(real.device)
+        torch.gt(relevance, 0, out=positive).mul_(real)
+        return positive, negative.mul_(torch.eq(relevance, 0, out=torch.empty_like(real)))
 
 
 @torch.no_grad()

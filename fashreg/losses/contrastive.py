@@ -85,15 +85,18 @@ class ContrastiveLoss(nn.Module):
             far = negative.mul_(torch.gt(excess, 0, out=torch.empty_like(s)))
             sums = near.sum(), _dot(near, gap), far.sum(), _dot(far, excess)
             value, by_near, by_far = self._reduce(len(batch), *sums)
-            weights = far.mul_(by_far).sub_(near.mul_(by_near))
+            if by_near is by_far:
+                weights = far.sub_(near).mul_(by_far)
+            else:
+                weights = far.mul_(by_far).sub_(near.mul_(by_near))
         return with_gradient(s, value, weights)
 
     def _reduce(
         self, b: int, n_near: Tensor, gap: Tensor, n_far: Tensor, excess: Tensor
     ) -> tuple[Tensor, Tensor | float, Tensor | float]:
         """Value, and the factors of positives and of negatives, from the counts and sums of the pairs that count."""
-        if self.form == "score":
-            gap = gap + (1.0 - self.pos_margin) * n_near
+        if self.form == "score":  # 1 - s in place of pos_margin - s, and s in place of s - neg_margin
+            gap = gap if self.pos_margin == 1.0 else gap + (1.0 - self.pos_margin) * n_near
             excess = excess + self.neg_margin * n_far
         by_near: Tensor | float = 1.0 / max(1, b)
         by_far = by_near

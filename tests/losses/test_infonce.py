@@ -29,7 +29,7 @@ def side(vectors: Tensor, label: int | None = None, first: int = 0) -> Embedded:
 
 
 def loss_of(x: Tensor, z: Tensor, loss: InfoNCELoss | None = None, label: int | None = None) -> float:
-    return float((loss or doublets())(side(x, label), side(z, label, first=len(x))))
+    return (loss or doublets())(side(x, label), side(z, label, first=len(x))).item()
 
 
 @pytest.mark.parametrize(("b", "wanted"), [(2, 1.098612), (4, 1.945910), (8, 2.708050), (16, 3.433987), (32, 4.143135)])
