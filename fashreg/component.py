@@ -221,6 +221,10 @@ def _text_of(annotation: Any) -> str:
         return "None"
     if isinstance(annotation, type) and not typing.get_args(annotation):
         return annotation.__name__
+    origin = typing.get_origin(annotation)
+    if isinstance(origin, type):
+        inner = ("..." if a is ... else _text_of(a) for a in typing.get_args(annotation))
+        return f"{origin.__name__}[{', '.join(inner)}]"
     return re.sub(r"\b(?:[A-Za-z_]\w*\.)+(?=[A-Za-z_])", "", str(annotation))
 
 

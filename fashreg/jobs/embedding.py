@@ -28,8 +28,8 @@ def embed_table(
 
     The file's metadata holds the fingerprints of model and table. It appears whole or not at all.
     """
-    encoder, trained_with = open_model(model)
-    rows, _ = open_table(table, trained_with, split=split, options=options, need_label=False)
+    encoder, trained = open_model(model)
+    rows, _ = open_table(table, trained.data, split=split, options=options, need_label=False)
     vectors = encoder.embed(rows, batch_size=batch_size, task=task, progress=progress)
     path = Path(out)
     path.parent.mkdir(parents=True, exist_ok=True)

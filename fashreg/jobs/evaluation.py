@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +19,7 @@ from fashreg.functional.neighbours import nearest
 from fashreg.functional.relevance import counts, relevance_from_labels
 from fashreg.interfaces import Evaluator
 from fashreg.jobs.opening import Model, open_model, open_table
-from fashreg.values import Embedded
+from fashreg.values import Embedded, Rankings, Relevance
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def evaluate(
     split: str | None = None,
     label: str | None = None,
     task: str | None = None,
-    evaluators: Sequence[Any] = ("retrieval",),
+    evaluators: Sequence[Any] | None = None,
     batch_size: int = 64,
     options: Sequence[str] = (),
     progress: bool = True,
@@ -63,15 +63,16 @@ def evaluate(
     """Measure a model on a table.
 
     model: a model folder or an Encoder. table: path, DataFrame or Table. split: its rows only. label: the label column
-    (default: the one the model was trained with, else `label`). evaluators: names, specs or objects.
+    (default: the one the model was trained with, else `label`). evaluators: names, specs or objects (default: those the
+    model was trained with, else `retrieval`).
     options: how to read the table, as `field=value` of the recipe's data section.
     Where the table flags queries and gallery, queries are searched in the gallery; otherwise leave-one-out.
     """
-    encoder, trained_with = open_model(model)
+    encoder, trained = open_model(model)
     if label is not None:
         options = [*options, f"label={label}"]
-    rows, config = open_table(table, trained_with, split=split, options=options)
-    made = [build("evaluator", spec) for spec in evaluators]
+    rows, config = open_table(table, trained.data, split=split, options=options)
+    made = [build("evaluator", spec) for spec in evaluators or trained.evaluators]
     return evaluate_table(encoder, rows, made, config=config, task=task, batch_size=batch_size, progress=progress)
 
 
@@ -86,8 +87,17 @@ def evaluate_table(
     progress: bool = False,
 ) -> Evaluation:
     """Measure an encoder on the rows of a table that is already read."""
-    vectors = encoder.embed(table, batch_size=batch_size, task=task, progress=progress)
-    return evaluate_vectors(vectors, table, evaluators, config=config, task=task)
+    tasks = set(encoder.head.tasks)
+    kept: dict[str | None, torch.Tensor] = {}
+
+    def vectors(attribute: str | None) -> torch.Tensor:
+        chosen = attribute if attribute in tasks else task
+        if chosen not in kept:
+            kept.clear()  # one attribute's vectors at a time
+            kept[chosen] = encoder.embed(table, batch_size=batch_size, task=chosen, progress=progress)
+        return kept[chosen]
+
+    return _judge(vectors, table, evaluators, config, task)
 
 
 def evaluate_vectors(
@@ -96,23 +106,36 @@ def evaluate_vectors(
     evaluators: Sequence[Evaluator],
     *,
     config: DataConfig | None = None,
-    task: str | None = None,
 ) -> Evaluation:
     """Measure embedding vectors (N, D), one per row of the table."""
+    return _judge(lambda attribute: vectors, table, evaluators, config, None)
+
+
+Vectors = Callable[[str | None], torch.Tensor]
+
+
+def _judge(
+    vectors: Vectors, table: Table, evaluators: Sequence[Evaluator], config: DataConfig | None, task: str | None
+) -> Evaluation:
+    """All evaluators on one table. vectors: of an attribute, or of the labels (None)."""
     if not evaluators:
         raise ValueError("name at least one evaluator")
+    by_label = [e for e in evaluators if not hasattr(e, "combine")]
+    by_attribute = [e for e in evaluators if hasattr(e, "combine")]
     metrics: dict[str, float] = {}
     tally: dict[str, int] = {}
     rule = ""
-    by_label = [e for e in evaluators if not hasattr(e, "combine")]
-    by_attribute = [e for e in evaluators if hasattr(e, "combine")]
     if by_label:
-        found, tally, rule = _measure(vectors, table, table.labels, by_label, by_label[0].primary)
-        metrics.update(found)
+        seen = _see(vectors(None), table, table.labels, by_label)
+        if seen.alone == len(seen.relevance):
+            raise DataError(f"{table.source}: every label occurs once, so no query has a relevant picture to find")
+        for evaluator in by_label:
+            metrics.update(evaluator(seen.rankings, seen.relevance))
+        tally, rule = seen.tally, seen.rule
     for evaluator in by_attribute:
-        found, attribute_tally, rule = _measure_attributes(vectors, table, evaluator)
+        found, attribute_tally, rule = _judge_attributes(vectors, table, evaluator)
         metrics.update(found)
-        tally = tally or attribute_tally
+        tally = {**attribute_tally, **tally}
     protocol = {
         "data": table.fingerprint,
         "source": table.source,
@@ -125,39 +148,51 @@ def evaluate_vectors(
     return Evaluation(metrics, evaluators[0].primary, protocol, tally)
 
 
-def _measure(
-    vectors: torch.Tensor, table: Table, codes: NDArray[np.int64], evaluators: Sequence[Evaluator], what: str
-) -> tuple[dict[str, float], dict[str, int], str]:
-    """Metrics, counts and rule with `codes` (N,) as the labels; rows with code -1 neither ask nor answer."""
+@dataclass(frozen=True)
+class _Seen:
+    """What evaluators look at, and how many queries have nothing to find."""
+
+    rankings: Rankings
+    relevance: Relevance
+    gallery: int
+    alone: int
+    rule: str
+
+    @property
+    def tally(self) -> dict[str, int]:
+        return {"queries": len(self.relevance), "gallery": self.gallery, "queries_without_relevant": self.alone}
+
+
+def _see(vectors: torch.Tensor, table: Table, codes: NDArray[np.int64], evaluators: Sequence[Evaluator]) -> _Seen:
+    """Rank with `codes` (N,) as the labels; rows with code -1 neither ask nor answer."""
     queries, gallery, rule = _queries_and_gallery(vectors, table, codes)
     relevance = relevance_from_labels(queries.labels, queries.ids, gallery.labels, gallery.ids)
-    alone = int((counts(relevance) == 0).sum())
-    tally = {"queries": len(queries), "gallery": len(gallery), "queries_without_relevant": alone}
-    if alone == len(queries):
-        raise DataError(
-            f"{table.source}: no query has a relevant picture (every label occurs once): {what} has no value"
-        )
     depth = max(evaluator.depth(relevance) for evaluator in evaluators)
-    rankings = nearest(queries.vectors, gallery.vectors, gallery.ids, min(depth, len(gallery)), query_ids=queries.ids)
-    found: dict[str, float] = {}
-    for evaluator in evaluators:
-        found.update(evaluator(rankings, relevance))
-    return found, tally, rule
+    rankings = nearest(queries.vectors, gallery.vectors, gallery.ids, depth, query_ids=queries.ids)
+    return _Seen(rankings, relevance, len(gallery), int((counts(relevance) == 0).sum()), rule)
 
 
-def _measure_attributes(
-    vectors: torch.Tensor, table: Table, evaluator: Any
-) -> tuple[dict[str, float], dict[str, int], str]:
-    """Each attribute on its own, then together; the number of one attribute is called `map[colour]`."""
+def _judge_attributes(vectors: Vectors, table: Table, evaluator: Any) -> tuple[dict[str, float], dict[str, int], str]:
+    """Each attribute on its own, then together; the number of one attribute is called `map[colour]`.
+
+    An attribute of which no query has a relevant picture is left out and counted.
+    """
     if not table.attributes:
         raise DataError("attribute-retrieval needs attribute columns: --set data.attributes=[COLUMN, ...]")
     numbers: dict[str, dict[str, float]] = {}
     support: dict[str, int] = {}
-    tally: dict[str, int] = {}
+    tally = {"queries": 0, "gallery": 0, "queries_without_relevant": 0}
     rule = ""
     for name, attribute in table.attributes.items():
-        numbers[name], tally, rule = _measure(vectors, table, attribute.codes, [evaluator], f"attribute {name!r}")
-        support[name] = tally["queries"] - tally["queries_without_relevant"]
+        seen = _see(vectors(name), table, attribute.codes, [evaluator])
+        rule = seen.rule
+        tally = {key: tally[key] + value for key, value in seen.tally.items()}
+        if seen.alone < len(seen.relevance):
+            numbers[name] = evaluator(seen.rankings, seen.relevance)
+            support[name] = evaluator.support(seen.relevance)
+    if not numbers:
+        raise DataError(f"{table.source}: no attribute has two pictures of one value, so there is nothing to find")
+    tally["attributes_left_out"] = len(table.attributes) - len(numbers)
     metrics: dict[str, float] = dict(evaluator.combine(numbers, support))
     metrics.update({f"{metric}[{name}]": value for name, found in numbers.items() for metric, value in found.items()})
     return metrics, tally, rule

@@ -85,8 +85,8 @@ def build_index(
 
     model: model folder or Encoder. table: path, DataFrame or Table. index: name, spec, class or object.
     """
-    encoder, trained_with = open_model(model)
-    rows, _ = open_table(table, trained_with, split=split, options=options, need_label=False)
+    encoder, trained = open_model(model)
+    rows, _ = open_table(table, trained.data, split=split, options=options, need_label=False)
     vectors = encoder.embed(rows, batch_size=batch_size, task=task, progress=progress)
     built: Index = build("index", index, facts={"embed_dim": vectors.shape[1]})
     built.add(vectors, torch.from_numpy(rows.ids))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fashreg.config import read_data
+from fashreg.config import Recipe, read_data
 from fashreg.config_data import DataConfig
 from fashreg.data.table import Table, read_table
 from fashreg.encoder import Encoder
@@ -16,10 +17,18 @@ from fashreg.storage import load_encoder, read_provenance
 Model = str | Path | Encoder
 
 
-def open_model(model: Model) -> tuple[Encoder, DataConfig | None]:
-    """The encoder, and how the table it was trained on was read (None when unknown)."""
+@dataclass(frozen=True)
+class Trained:
+    """How a model was trained, as far as its folder says: how its table was read, and what judged it."""
+
+    data: DataConfig | None = None
+    evaluators: tuple[Any, ...] = ("retrieval",)
+
+
+def open_model(model: Model) -> tuple[Encoder, Trained]:
+    """The encoder, and how it was trained. What a folder says of that is provenance: unreadable, it is left out."""
     if isinstance(model, Encoder):
-        return model, None
+        return model, Trained()
     folder = Path(model)
     if not folder.is_dir():
         inner = " (did you mean its folder `model`?)" if (folder.parent / "model").is_dir() else ""
@@ -27,8 +36,11 @@ def open_model(model: Model) -> tuple[Encoder, DataConfig | None]:
     if not (folder / "config.json").is_file() and (folder / "model" / "config.json").is_file():
         raise ModelError(f"{folder} is a run folder; its model is {folder / 'model'}")
     encoder = load_encoder(folder)
-    data = (read_provenance(folder).get("recipe") or {}).get("data")
-    return encoder, DataConfig.model_validate(data) if data else None
+    try:
+        recipe = Recipe.model_validate(read_provenance(folder).get("recipe"))
+    except ValueError:
+        return encoder, Trained()
+    return encoder, Trained(recipe.data, tuple(recipe.evaluators))
 
 
 def open_table(

@@ -142,7 +142,7 @@ def test_what_is_no_picture_is_refused_by_name(tmp_path: Path) -> None:
         with pytest.raises(DataError, match=f"{name} is not a picture"):
             open_picture(tmp_path / name)
         assert fault_of(str(tmp_path / name)) == fault
-    with pytest.raises(DataError, match="no.jpg does not exist"):
+    with pytest.raises(DataError, match=r"no.jpg does not exist"):
         open_picture(tmp_path / "no.jpg")
     assert fault_of(str(tmp_path / "no.jpg"), False) == "missing files"
     assert fault_of(str(tmp_path)) == "a folder, not a picture"

@@ -244,6 +244,6 @@ def test_the_smallest_crop_is_no_smaller_than_the_input() -> None:
 
 def test_a_damaged_picture_is_named_and_nothing_is_kept(table: Table, tmp_path: Path) -> None:
     os.truncate(table.paths[4], 90)
-    with pytest.raises(DataError, match="004.png is damaged"):
+    with pytest.raises(DataError, match=r"004.png is damaged"):
         decoded_pictures(table, 20, folder=tmp_path / "store")
     assert not list((tmp_path / "store").iterdir())

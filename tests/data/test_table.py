@@ -210,7 +210,7 @@ def test_boxes_without_area_are_refused(shop: Shop, tmp_path: Path) -> None:
     frame[["x_1", "y_1", "x_2", "y_2"]] = [2, 3, 20, 25]
     frame.loc[6, "x_2"] = 2
     frame.loc[7, "y_1"] = -1
-    with pytest.raises(DataError, match="0 <= left < right.*2 rows: 6, 7"):
+    with pytest.raises(DataError, match=r"0 <= left < right.*2 rows: 6, 7"):
         read_table(frame, {"root": str(tmp_path)})
 
 
@@ -262,7 +262,7 @@ def test_files_that_are_not_tables_are_refused_in_one_sentence(tmp_path: Path, c
 
 
 def test_a_table_that_is_not_there_is_told(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="does not exist.*data.table=FILE"):
+    with pytest.raises(DataError, match=r"does not exist.*data.table=FILE"):
         read_table(tmp_path / "no.csv")
     with pytest.raises(DataError, match="is a folder"):
         read_table(tmp_path)
