@@ -27,6 +27,9 @@ def evaluate(
     label: Annotated[
         str | None, typer.Option(help="Label column; default: the one the model was trained with.")
     ] = None,
+    evaluator: Annotated[
+        list[str] | None, typer.Option(help="Registered evaluator (repeatable); default: those of its training.")
+    ] = None,
     task: Annotated[str | None, typer.Option(help="Head or attribute to use, for a model with several.")] = None,
     batch_size: Batch = 64,
     set_: SetOption = None,
@@ -36,7 +39,7 @@ def evaluate(
     from fashreg.jobs.evaluation import evaluate as run
 
     options = list(set_ or ()) + ([f"label={label}"] if label else [])
-    result = run(model, table, split=split, task=task, batch_size=batch_size, options=options)
+    result = run(model, table, split=split, task=task, evaluators=evaluator, batch_size=batch_size, options=options)
     print(json.dumps(result.as_dict(), indent=1) if as_json else result.summary())
 
 
