@@ -15,6 +15,16 @@ from fashreg.component import options_of
 from fashreg.values import InputSpec
 
 
+def steps_fingerprint(backbone: Any, takes: str, cut: int) -> str:
+    """sha256 over what decides the output of the first `cut` steps before a head that takes "pooled" or "map"."""
+    digest = hashlib.sha256(b"fashreg steps 1")
+    digest.update(json.dumps([_architecture(backbone), takes, cut], sort_keys=True).encode())
+    for index in range(min(cut, len(backbone.stages))):
+        for number, module in enumerate(backbone.stage_modules(index)):
+            _feed(digest, f"{index}.{number}", module)
+    return digest.hexdigest()
+
+
 def fingerprint(backbone: nn.Module, head: nn.Module, input_spec: InputSpec) -> str:
     """sha256 over component names, options that differ from their defaults, the input spec, and every tensor.
 
@@ -24,11 +34,15 @@ def fingerprint(backbone: nn.Module, head: nn.Module, input_spec: InputSpec) -> 
     said = [_architecture(backbone), _architecture(head), asdict(input_spec)]
     digest.update(json.dumps(said, sort_keys=True).encode())
     for part, module in (("backbone", backbone), ("head", head)):
-        for name, tensor in sorted(module.state_dict().items()):
-            values = tensor.detach().cpu().contiguous()
-            digest.update(f"{part}.{name} {values.dtype} {tuple(values.shape)}\n".encode())
-            digest.update(values.reshape(-1).view(torch.uint8).numpy().data)
+        _feed(digest, part, module)
     return digest.hexdigest()
+
+
+def _feed(digest: Any, part: str, module: nn.Module) -> None:
+    for name, tensor in sorted(module.state_dict().items()):
+        values = tensor.detach().cpu().contiguous()
+        digest.update(f"{part}.{name} {values.dtype} {tuple(values.shape)}\n".encode())
+        digest.update(values.reshape(-1).view(torch.uint8).numpy().data)
 
 
 def _architecture(component: nn.Module) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from fashreg.assembly import build, spec_of
 from fashreg.config_data import DataConfig
+from fashreg.config_trainer import TrainerConfig
 from fashreg.data.table import Table
 from fashreg.encoder import Encoder
 from fashreg.errors import DataError
@@ -19,6 +20,7 @@ from fashreg.functional.neighbours import nearest
 from fashreg.functional.relevance import counts, relevance_from_labels
 from fashreg.interfaces import Evaluator
 from fashreg.jobs.opening import Model, open_model, open_table
+from fashreg.training.features import embed_table
 from fashreg.values import Embedded, Rankings, Relevance
 
 
@@ -84,9 +86,13 @@ def evaluate_table(
     config: DataConfig | None = None,
     task: str | None = None,
     batch_size: int = 64,
+    trainer: TrainerConfig | None = None,
     progress: bool = False,
 ) -> Evaluation:
-    """Measure an encoder on the rows of a table that is already read."""
+    """Measure an encoder on the rows of a table that is already read.
+
+    trainer: during training; with its `cache: features`, what is frozen runs once for all evaluations.
+    """
     tasks = set(encoder.head.tasks)
     kept: dict[str | None, torch.Tensor] = {}
 
@@ -94,7 +100,10 @@ def evaluate_table(
         chosen = attribute if attribute in tasks else task
         if chosen not in kept:
             kept.clear()  # one attribute's vectors at a time
-            kept[chosen] = encoder.embed(table, batch_size=batch_size, task=chosen, progress=progress)
+            if trainer is None:
+                kept[chosen] = encoder.embed(table, batch_size=batch_size, task=chosen, progress=progress)
+            else:
+                kept[chosen] = embed_table(encoder, table, trainer, batch_size=batch_size, task=chosen)
         return kept[chosen]
 
     return _judge(vectors, table, evaluators, config, task)

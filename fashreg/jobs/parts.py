@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from fashreg.assembly import build, check_recipe, spec_of
@@ -61,7 +63,12 @@ class Parts:
             if experience.validation is None:
                 return {}
             found = evaluate_table(
-                encoder, experience.validation, self.evaluators, config=recipe.data, task=experience.task
+                encoder,
+                experience.validation,
+                self.evaluators,
+                config=recipe.data,
+                task=experience.task,
+                trainer=recipe.trainer,
             )
             return found.metrics
 
@@ -69,7 +76,15 @@ class Parts:
             encoder=self.encoder,
             loss=self.loss,
             memory=self.memory,
-            source=table_source(self.make_sampler, recipe.data, self.encoder, seed=recipe.seed, views=views),
+            source=table_source(
+                self.make_sampler,
+                recipe.data,
+                self.encoder,
+                recipe.trainer,
+                seed=recipe.seed,
+                views=views,
+                announce=None if quiet else partial(print, file=sys.stderr),
+            ),
             trainer=recipe.trainer,
             evaluate=evaluate,
             primary=self.evaluators[0].primary,

@@ -31,26 +31,33 @@ class Frozen:
                     module.eval()
 
 
+def cut_of(encoder: Encoder, how: str | int) -> int:
+    """How many leading steps of the encoder are frozen by "none", "backbone", or a number of stages."""
+    stages = encoder.backbone.stages
+    if how == "none" or how == 0:
+        return 0
+    if how == "backbone" or how == len(stages):
+        return encoder.cuts
+    if not isinstance(how, int) or not 0 < how < len(stages):
+        names = ", ".join(f"{i + 1} {name}" for i, name in enumerate(stages))
+        raise RecipeError(
+            f"freeze: {how}: this backbone has {len(stages)} stages ({names}); give a number of stages, backbone, or "
+            "none",
+            field="trainer.freeze",
+        )
+    return how
+
+
 def freeze(encoder: Encoder, how: str | int, *, batch_norm: bool = False) -> Frozen:
     """Stop the training of a part. how: "none", "backbone", or the number of leading stages.
 
     Parameters of that part require no gradient any more, so nothing is recorded for it either. Other parameters are
     left as they are. batch_norm: running statistics of the trained part stay as they are, too.
     """
-    backbone = encoder.backbone
-    count = len(backbone.stages)
-    if how == "none" or how == 0:
-        return Frozen(encoder, 0, batch_norm)
-    if how == "backbone" or how == count:
-        backbone.requires_grad_(False)
-        return Frozen(encoder, encoder.cuts, batch_norm, [backbone])
-    if not isinstance(how, int) or not 0 < how < count:
-        names = ", ".join(f"{i + 1} {name}" for i, name in enumerate(backbone.stages))
-        raise RecipeError(
-            f"freeze: {how}: this backbone has {count} stages ({names}); give a number of stages, backbone, or none",
-            field="trainer.freeze",
-        )
-    modules: list[nn.Module] = [module for index in range(how) for module in backbone.stage_modules(index)]
+    cut, backbone = cut_of(encoder, how), encoder.backbone
+    modules: list[nn.Module] = [backbone] if cut == encoder.cuts else []
+    if not modules:
+        modules = [module for index in range(cut) for module in backbone.stage_modules(index)]
     for module in modules:
         module.requires_grad_(False)
-    return Frozen(encoder, how, batch_norm, modules)
+    return Frozen(encoder, cut, batch_norm, modules)

@@ -1,20 +1,25 @@
-"""Training batches of a table: sampler, loader with augmentation, and what is frozen run once and kept."""
+"""Training batches of a table: sampler, loader with augmentation, or what is frozen run once and kept."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from fashreg.config_data import DataConfig
+from fashreg.config_trainer import TrainerConfig
+from fashreg.data.decoded import decoded_pictures, short_side_for
+from fashreg.data.feature_cache import CachedFeatures
 from fashreg.data.loader import TableDataset, training_batches
 from fashreg.data.transforms import evaluation_transform, training_transform
 from fashreg.encoder import Encoder
+from fashreg.errors import RecipeError
 from fashreg.interfaces import Sampler
+from fashreg.training.features import Announce, frozen_features
 from fashreg.training.freezing import Frozen
 from fashreg.training.processes import Processes
-from fashreg.training.session import MakeSource
+from fashreg.training.session import MakeSource, Source
 from fashreg.values import Experience, TrainingBatch
 
 #: The sampler of an experience, for this process among those that train together.
@@ -23,17 +28,40 @@ _SAMPLE = 64  # pictures in one batch of `sample`
 
 
 def table_source(
-    sampler: MakeSampler, data: DataConfig, encoder: Encoder, *, seed: int = 0, views: int = 1
+    sampler: MakeSampler,
+    data: DataConfig,
+    encoder: Encoder,
+    trainer: TrainerConfig,
+    *,
+    seed: int = 0,
+    views: int = 1,
+    announce: Announce | None = None,
 ) -> MakeSource:
     """How a session gets the batches of experiences whose `train` is a Table.
 
-    data: augmentation, threads, decoded pictures. seed: of the augmentation. views: 2 for a second view per picture.
+    data: augmentation, threads, decoded pictures. trainer: for its cache. seed: of the augmentation. views: 2 for a
+    second view per picture. announce: told before something large is written to the cache.
     """
 
-    def make(experience: Experience, frozen: Frozen, processes: Processes) -> TableSource:
-        chosen = training_transform(encoder.input_spec, data.augment)
-        dataset = TableDataset(experience.train, chosen, seed=seed, views=views)
-        return TableSource(dataset, sampler(experience, processes), workers=data.workers, task=experience.task)
+    def make(experience: Experience, frozen: Frozen, processes: Processes) -> Source:
+        if not processes.first:
+            processes.wait()  # the first process fills the caches
+        dataset = _dataset(experience, data, encoder, seed, views, announce, varied=_varied(trainer))
+        chosen = sampler(experience, processes)
+        source: Source
+        if trainer.cache == "features":
+            source = CachedSource(
+                dataset,
+                _features(dataset, data, encoder, frozen.cut, trainer, announce),
+                chosen,
+                frozen.cut,
+                experience.task,
+            )
+        else:
+            source = TableSource(dataset, chosen, workers=data.workers, task=experience.task)
+        if processes.first:
+            processes.wait()
+        return source
 
     return make
 
@@ -56,11 +84,100 @@ class TableSource:
     def sample(self, count: int) -> Iterator[TrainingBatch]:
         """`count` different random pictures, as at evaluation; fewer if the table has fewer. Equal on all processes."""
         plain = TableDataset(self.dataset.table, evaluation_transform(self.dataset.transform.spec))
-        chance = np.random.default_rng([self.dataset.seed, len(plain)])
-        chosen = chance.permutation(len(plain))[:count].tolist()
-        yield from self._batches(plain, [chosen[i : i + _SAMPLE] for i in range(0, len(chosen), _SAMPLE)], 0)
+        yield from self._batches(plain, _random_batches(self.dataset, count), 0)
 
-    def _batches(self, dataset: TableDataset, positions: Any, epoch: int) -> Iterator[TrainingBatch]:
+    def _batches(
+        self, dataset: TableDataset, positions: Iterable[Sequence[int]], epoch: int
+    ) -> Iterator[TrainingBatch]:
         for batch in training_batches(dataset, positions, epoch=epoch, workers=self.workers):
             batch.task = self.task
             yield batch
+
+
+class CachedSource:
+    """Batches that begin at stage `cut`: kept features in the sampler's order; epoch e reads view e % V."""
+
+    def __init__(
+        self, dataset: TableDataset, features: CachedFeatures, sampler: Sampler, cut: int, task: str | None = None
+    ) -> None:
+        if dataset.views == 2 and features.views < 2:
+            raise RecipeError(
+                "the loss needs a second view of each picture, and the cache keeps one: --set trainer.cache_views=4",
+                field="trainer.cache_views",
+            )
+        self.dataset, self.features, self.sampler, self.cut, self.task = dataset, features, sampler, cut, task
+
+    def __len__(self) -> int:
+        return len(self.sampler)
+
+    def batches(self, epoch: int) -> Iterator[TrainingBatch]:
+        """The epoch's batches from where the sampler stands."""
+        for positions in self.sampler:
+            yield self._batch(positions, epoch, self.dataset.views == 2)
+
+    def sample(self, count: int) -> Iterator[TrainingBatch]:
+        """`count` different random pictures in their first view; fewer if the table has fewer."""
+        for positions in _random_batches(self.dataset, count):
+            yield self._batch(positions, 0, False)
+
+    def _batch(self, positions: Sequence[int], epoch: int, twice: bool) -> TrainingBatch:
+        first = self.features.read(positions, 2 * epoch if twice else epoch).float()
+        second = self.features.read(positions, 2 * epoch + 1).float() if twice else None
+        batch = self.dataset.batch(positions, first, second, stage=self.cut)
+        batch.task = self.task
+        return batch
+
+
+def _varied(config: TrainerConfig) -> bool:
+    """Whether pictures are augmented: always, unless a cache keeps a single view of each."""
+    return config.cache == "none" or config.cache_views > 1
+
+
+def _dataset(
+    experience: Experience,
+    data: DataConfig,
+    encoder: Encoder,
+    seed: int,
+    views: int,
+    announce: Announce | None,
+    *,
+    varied: bool,
+) -> TableDataset:
+    spec, table = encoder.input_spec, experience.train
+    transform: Any = training_transform(spec, data.augment) if varied else evaluation_transform(spec)
+    decoded = None
+    if data.decoded:
+        decoded = decoded_pictures(table, short_side_for(spec, data.augment), workers=data.workers, announce=announce)
+    return TableDataset(table, transform, seed=seed, views=views, decoded=decoded)
+
+
+def _features(
+    dataset: TableDataset,
+    data: DataConfig,
+    encoder: Encoder,
+    cut: int,
+    config: TrainerConfig,
+    announce: Announce | None,
+) -> CachedFeatures:
+    preparation: dict[str, Any] = {"as": "evaluation"}
+    if _varied(config):
+        preparation = {"as": "training", "augment": data.augment.model_dump(mode="json"), "seed": dataset.seed}
+    if data.decoded:
+        preparation["decoded"] = short_side_for(encoder.input_spec, data.augment)
+    once = TableDataset(dataset.table, dataset.transform, seed=dataset.seed, decoded=dataset.decoded)
+    return frozen_features(
+        encoder,
+        once,
+        cut,
+        config,
+        views=config.cache_views,
+        preparation=preparation,
+        workers=data.workers,
+        announce=announce,
+    )
+
+
+def _random_batches(dataset: TableDataset, count: int) -> list[list[int]]:
+    """`count` positions without repetition in lists of at most `_SAMPLE`, from the dataset's seed alone."""
+    chosen = np.random.default_rng([dataset.seed, len(dataset)]).permutation(len(dataset))[:count].tolist()
+    return [chosen[i : i + _SAMPLE] for i in range(0, len(chosen), _SAMPLE)]
