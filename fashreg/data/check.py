@@ -27,6 +27,10 @@ class Report:
     bad: np.ndarray[tuple[int], np.dtype[np.bool_]]
     warnings: tuple[str, ...] = ()
 
+    def __str__(self) -> str:
+        sizes = f"{self.classes:,} classes, the largest of {self.largest_class:,}" if self.classes else "no labels"
+        return "\n".join([f"{self.pictures:,} pictures, {sizes}", *(f"warning: {text}" for text in self.warnings)])
+
 
 def check_table(table: Table, pictures: bool = True, *, on_bad_image: str = "error", classes: int = 1) -> Report:
     """Looks at every file of the table and counts its classes; raises one DataError for all that is wrong.

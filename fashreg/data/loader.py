@@ -118,16 +118,6 @@ def training_batches(
         yield dataset.batch(positions, views[0], views[1] if dataset.views == 2 else None)
 
 
-def images_in_order(
-    dataset: TableDataset, *, epoch: int = 0, batch_size: int = 64, workers: int | None = None
-) -> Iterator[Tensor]:
-    """(B, 3, H, W) float for positions 0, 1, .. N - 1 as they look in an epoch: what a feature cache is filled from."""
-    starts = range(0, len(dataset), batch_size)
-    batches = (range(start, min(start + batch_size, len(dataset))) for start in starts)
-    for batch in training_batches(dataset, batches, epoch=epoch, workers=workers):
-        yield batch.images
-
-
 def evaluation_batches(
     pictures: Sequence[Picture],
     transform: PictureTransform,

@@ -27,6 +27,7 @@ def test_a_good_table_is_counted(table: Table) -> None:
     assert (report.pictures, report.classes, report.single_image_classes, report.largest_class) == (12, 3, 0, 4)
     assert not report.bad.any()
     assert not report.warnings
+    assert str(report) == "12 pictures, 3 classes, the largest of 4"
 
 
 def test_every_bad_file_is_named_in_one_error(table: Table, tmp_path: Path) -> None:
@@ -89,6 +90,7 @@ def test_classes_with_one_picture_are_a_warning(table: Table) -> None:
     report = check_table(table.take([0, 1, 4, 8]))
     assert report.single_image_classes == 2
     assert report.warnings == ("2 of 3 classes have a single picture, which never makes a positive pair",)
+    assert str(report).endswith("\nwarning: " + report.warnings[0])
 
 
 def test_training_refuses_a_split_with_one_class(shop: Shop, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from fashreg.config_data import AugmentConfig
-from fashreg.data.loader import TableDataset, evaluation_batches, images_in_order, training_batches
+from fashreg.data.loader import TableDataset, evaluation_batches, training_batches
 from fashreg.data.prefetch import default_workers, in_order
 from fashreg.data.table import Table, read_table
 from fashreg.data.transforms import evaluation_transform, training_transform
@@ -177,12 +177,6 @@ def test_evaluation_takes_paths_bytes_and_pictures_in_order(table: Table) -> Non
 def test_a_bad_picture_without_a_path_is_told_by_its_number(table: Table) -> None:
     with pytest.raises(DataError, match="picture 1 of the list is not a picture"):
         list(evaluation_batches([table.paths[0], b"nonsense"], evaluation_transform(SPEC)))
-
-
-def test_images_in_order_are_what_training_sees_in_that_epoch(dataset: TableDataset) -> None:
-    images = torch.cat(list(images_in_order(dataset, epoch=4, batch_size=5)))
-    batch = next(training_batches(dataset, [list(range(12))], epoch=4))
-    assert torch.equal(images, batch.images)
 
 
 def test_cached_features_travel_as_a_batch_too(dataset: TableDataset) -> None:

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 import fashreg
 from fashreg.config_data import DataConfig
@@ -230,7 +231,12 @@ def test_the_fingerprint_follows_what_is_said_and_not_where_it_lies(shop: Shop, 
     frame.loc[0, "label"] = "style 1"
     assert read_table(frame, {"root": str(tmp_path)}).fingerprint != first.fingerprint
     frame.loc[0, "label"] = "style 0"
-    (tmp_path / "pictures/000.png").write_bytes(b"longer or shorter")
+    assert read_table(frame, {"root": str(tmp_path)}).fingerprint == first.fingerprint
+    picture = Image.open(tmp_path / "pictures/000.png").copy()
+    picture.putpixel((3, 3), (1, 2, 3))
+    picture.save(tmp_path / "pictures/000.png")
+    assert read_table(frame, {"root": str(tmp_path)}).fingerprint != first.fingerprint
+    (tmp_path / "pictures/000.png").unlink()
     assert read_table(frame, {"root": str(tmp_path)}).fingerprint != first.fingerprint
 
 
