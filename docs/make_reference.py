@@ -1,7 +1,7 @@
 """Write docs/reference.md from the code: the recipe's fields, every built-in component, every error and command.
 
-    python docs/make_reference.py          # writes the page
-    python docs/make_reference.py --check  # exits 1 when the page is not what the code says
+python docs/make_reference.py          # writes the page
+python docs/make_reference.py --check  # exits 1 when the page is not what the code says
 """
 
 from __future__ import annotations
@@ -109,7 +109,8 @@ def errors() -> Iterator[str]:
     from fashreg import errors as module
 
     yield from ["", "## Errors", "", "```"]
-    yield from inspect.getdoc(module).splitlines()[2:-4]  # the tree
+    text = inspect.getdoc(module) or ""
+    yield from (line for line in text.splitlines() if line.startswith("    ") or "─" in line)  # the tree
     yield "```"
 
 
