@@ -1,7 +1,7 @@
 """What does the shipped recipe `fashion-products` reach on the test styles, which training never saw?
 
-Prints recall@1, recall@10 and map@r (leave-one-out within the test split) of the untouched ImageNet network, of the head
-alone on cached features, and of the recipe, the last two for each seed with mean and range.
+Prints recall@1, recall@10 and map@r (leave-one-out within the test split) of the untouched ImageNet network, of the
+head alone on cached features, and of the recipe; the last two for each seed, with mean and range.
 
     python benchmarks/fashion_products.py --data FOLDER [--seeds 0 1 2] [--json FILE]
 """
