@@ -56,7 +56,7 @@ def torchs_loader(dataset: TableDataset, batches: list[list[int]], workers: int)
         Items(dataset),
         batch_sampler=batches,
         num_workers=workers,
-        collate_fn=lambda items: normalised(np.stack(items), SPEC),
+        collate_fn=lambda items: torch.from_numpy(np.stack([normalised(item, SPEC) for item in items])),
     )
     yield from loader
 

@@ -15,9 +15,9 @@ from torch import Tensor
 from fashreg.data.pictures import Picture, open_picture
 from fashreg.data.prefetch import in_order
 from fashreg.data.table import Table
-from fashreg.data.transforms import PictureTransform, Pixels, normalised
+from fashreg.data.transforms import Floats, PictureTransform, Pixels, normalised
 from fashreg.errors import DataError
-from fashreg.values import TrainingBatch
+from fashreg.values import InputSpec, TrainingBatch
 
 _PIECE = 16  # pictures that one thread prepares before it looks for other work
 
@@ -102,19 +102,21 @@ def training_batches(
     from the processors, 0 uses none. prefetch: batches under way.
     """
 
-    def jobs() -> Iterator[tuple[tuple[Sequence[int], list[Pixels]], list[Callable[[], None]]]]:
+    spec = dataset.transform.spec
+
+    def jobs() -> Iterator[tuple[tuple[Sequence[int], list[Floats]], list[Callable[[], None]]]]:
         for positions in batches:
             where = [int(position) for position in positions]
             made, pieces = [], []
             for view in range(dataset.views):
-                out = np.empty((len(where), *dataset.transform.spec.size, 3), dtype=np.uint8)
+                out = np.empty((len(where), 3, *spec.size), dtype=np.float32)
                 work = [partial(dataset.pixels, position, epoch, view) for position in where]
                 made.append(out)
-                pieces += _pieces(out, work)
+                pieces += _pieces(out, work, spec)
             yield (where, made), pieces
 
     for positions, made in in_order(jobs(), workers=workers, ahead=prefetch):
-        views = [normalised(pixels, dataset.transform.spec) for pixels in made]
+        views = [torch.from_numpy(images) for images in made]
         yield dataset.batch(positions, views[0], views[1] if dataset.views == 2 else None)
 
 
@@ -140,22 +142,22 @@ def evaluation_batches(
         name = "" if not isinstance(picture, bytes | Image.Image) else f"picture {number} of the list"
         return transform.pixels(boxed_picture(picture, None if boxes is None else boxes[number], None, name))
 
-    def jobs() -> Iterator[tuple[Pixels, list[Callable[[], None]]]]:
+    def jobs() -> Iterator[tuple[Floats, list[Callable[[], None]]]]:
         for start in range(0, len(pictures), batch_size):
             numbers = range(start, min(start + batch_size, len(pictures)))
-            out = np.empty((len(numbers), *transform.spec.size, 3), dtype=np.uint8)
-            yield out, _pieces(out, [partial(one, number) for number in numbers])
+            out = np.empty((len(numbers), 3, *transform.spec.size), dtype=np.float32)
+            yield out, _pieces(out, [partial(one, number) for number in numbers], transform.spec)
 
-    for pixels in in_order(jobs(), workers=workers, ahead=prefetch):
-        yield normalised(pixels, transform.spec)
+    for images in in_order(jobs(), workers=workers, ahead=prefetch):
+        yield torch.from_numpy(images)
 
 
-def _pieces(out: Pixels, work: Sequence[Callable[[], Pixels]]) -> list[Callable[[], None]]:
+def _pieces(out: Floats, work: Sequence[Callable[[], Pixels]], spec: InputSpec) -> list[Callable[[], None]]:
     """Splits a batch among threads; each writes its own rows of `out`."""
 
     def fill(start: int) -> None:
         for row, make in enumerate(work[start : start + _PIECE], start):
-            out[row] = make()
+            normalised(make(), spec, out[row])
 
     return [partial(fill, start) for start in range(0, len(work), _PIECE)]
 

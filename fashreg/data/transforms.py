@@ -1,6 +1,6 @@
 """From a picture to what a backbone takes: exact for evaluation, varied and repeatable for training.
 
-Pixels are moved by Pillow through torchvision's v2 functions and stay 8 bits until the whole batch is normalised.
+Pixels are moved by Pillow through torchvision's v2 functions and stay 8 bits until they are normalised.
 A uint8 tensor goes the same way, so both kinds of input give the same numbers.
 """
 
@@ -22,6 +22,7 @@ from fashreg.config_data import AugmentConfig
 from fashreg.values import InputSpec
 
 Pixels = NDArray[np.uint8]
+Floats = NDArray[np.float32]
 Input = Image.Image | Tensor | Pixels
 
 _LONGEST = 8.0  # pictures longer than 8 : 1 are cut to their middle before they are resized
@@ -63,7 +64,7 @@ class EvaluationTransform:
 
     def __call__(self, picture: Input) -> Tensor:
         """(3, H, W) float, normalised."""
-        return normalised(self.pixels(picture)[None], self.spec)[0]
+        return torch.from_numpy(normalised(self.pixels(picture), self.spec))
 
 
 class TrainingTransform:
@@ -95,7 +96,7 @@ class TrainingTransform:
 
     def __call__(self, picture: Input, key: Sequence[int] = (0,)) -> Tensor:
         """(3, H, W) float, normalised."""
-        return normalised(self.pixels(picture, key)[None], self.spec)[0]
+        return torch.from_numpy(normalised(self.pixels(picture, key), self.spec))
 
     def _recoloured(self, image: Image.Image, chance: np.random.Generator) -> Image.Image:
         strength = self.augment.color_jitter
@@ -137,11 +138,15 @@ def crop_box(height: int, width: int, augment: AugmentConfig, chance: np.random.
     return (height - tall) // 2, (width - wide) // 2, tall, wide
 
 
-def normalised(pixels: Pixels, spec: InputSpec) -> Tensor:
-    """(B, H, W, 3) uint8 to (B, 3, H, W) float: (pixel / 255 - mean) / std per channel."""
-    images = torch.from_numpy(pixels).permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)
-    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (spec.mean, spec.std))
-    return images.div_(255).sub_(mean).div_(std)
+def normalised(pixels: Pixels, spec: InputSpec, out: Floats | None = None) -> Floats:
+    """(H, W, 3) uint8 to (3, H, W) float32, into `out` if given: (pixel / 255 - mean) / std per channel."""
+    mean, std = (np.array(values, dtype=np.float32).reshape(3, 1, 1) for values in (spec.mean, spec.std))
+    made: Floats = np.empty((3, *pixels.shape[:2]), dtype=np.float32) if out is None else out
+    made[...] = pixels.transpose(2, 0, 1)
+    np.divide(made, np.float32(255), out=made)
+    np.subtract(made, mean, out=made)
+    np.divide(made, std, out=made)
+    return made
 
 
 def evaluation_transform(spec: InputSpec) -> EvaluationTransform:

@@ -75,9 +75,11 @@ def test_very_long_pictures_are_cut_to_their_middle() -> None:
 
 def test_normalising_is_mean_and_deviation_per_channel() -> None:
     spec = InputSpec(size=(2, 2), mean=(0.5, 0.25, 0.0), std=(0.5, 0.25, 1.0))
-    pixels = np.full((1, 2, 2, 3), 255, dtype=np.uint8)
-    assert normalised(pixels, spec)[0, :, 0, 0].tolist() == [1.0, 3.0, 1.0]
-    assert normalised(pixels, spec).is_contiguous()
+    pixels = np.full((2, 2, 3), 255, dtype=np.uint8)
+    assert normalised(pixels, spec)[:, 0, 0].tolist() == [1.0, 3.0, 1.0]
+    out = np.zeros((3, 2, 2), dtype=np.float32)
+    assert normalised(pixels, spec, out) is out
+    assert out[:, 1, 1].tolist() == [1.0, 3.0, 1.0]
 
 
 def test_equal_keys_give_equal_pictures_and_other_keys_others() -> None:
