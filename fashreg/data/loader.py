@@ -68,7 +68,7 @@ class TableDataset:
 
     def _picture(self, position: int) -> Image.Image:
         box = None if self.table.boxes is None else self.table.boxes[position]
-        return boxed_picture(self.table.paths[position], box, 2 * max(self.transform.spec.size))
+        return boxed_picture(self.table.paths[position], box, self.transform.at_least)
 
     def batch(
         self, positions: Sequence[int], images: Tensor, second_view: Tensor | None = None, stage: int = 0

@@ -29,9 +29,13 @@ _LONGEST = 8.0  # pictures longer than 8 : 1 are cut to their middle before they
 
 
 class PictureTransform(Protocol):
-    """What the loaders ask of a transform."""
+    """What the loaders ask of a transform.
+
+    at_least: a large JPEG may be decoded smaller while both its sides stay this long; None: every pixel counts.
+    """
 
     spec: InputSpec
+    at_least: int | None
 
     def pixels(self, picture: Input, key: Sequence[int] | None = None) -> Pixels:
         """The picture as (H, W, 3) uint8; equal keys give equal variations, None gives none."""
@@ -48,6 +52,7 @@ class EvaluationTransform:
 
     def __init__(self, spec: InputSpec) -> None:
         self.spec = spec
+        self.at_least: int | None = None
         self._interpolation = InterpolationMode(spec.interpolation)
 
     def pixels(self, picture: Input, key: Sequence[int] | None = None) -> Pixels:
@@ -81,6 +86,7 @@ class TrainingTransform:
         self.spec, self.augment = spec, augment
         self._interpolation = InterpolationMode(spec.interpolation)
         self._plain = EvaluationTransform(spec)
+        self.at_least = None if augment.name == "none" else 2 * max(spec.size)
 
     def pixels(self, picture: Input, key: Sequence[int] | None = None) -> Pixels:
         """(H, W, 3) uint8, varied by the key (whole numbers >= 0); without a key as at evaluation."""

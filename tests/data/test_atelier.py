@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import shutil
+import time
 from pathlib import Path
 
 import numpy as np
@@ -178,6 +181,18 @@ def test_an_interrupted_drawing_is_not_taken_for_a_set(monkeypatch: pytest.Monke
         with pytest.raises(KeyboardInterrupt):
             embedded_table(source)
     assert len(read_table(source)) == 12
+
+
+def test_what_a_killed_drawing_left_is_removed_a_day_later() -> None:
+    source = "atelier:products=12,views=1,size=32,seed=78"
+    whole = embedded_table(source).parent
+    left = whole.with_name(f"{whole.name}.abc")
+    for age in (0, 90_000):
+        left.mkdir(exist_ok=True)
+        os.utime(left, (time.time() - age, time.time() - age))
+        shutil.rmtree(whole)
+        embedded_table(source)
+        assert left.exists() == (age == 0)
 
 
 def test_the_name_of_a_set_is_read_strictly() -> None:

@@ -179,6 +179,15 @@ def test_a_bad_picture_without_a_path_is_told_by_its_number(table: Table) -> Non
         list(evaluation_batches([table.paths[0], b"nonsense"], evaluation_transform(SPEC)))
 
 
+def test_large_jpegs_are_seen_exactly_as_at_evaluation(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
+    Image.fromarray(noise).resize((400, 400)).save(tmp_path / "large.jpg")
+    table = read_table(pd.DataFrame({"image": ["large.jpg"], "label": ["a"]}), {"root": str(tmp_path)})
+    plain = evaluation_transform(SPEC)
+    expected = next(evaluation_batches(table.paths, plain))
+    assert torch.equal(next(training_batches(TableDataset(table, plain), [[0]])).images, expected)
+
+
 def test_cached_features_travel_as_a_batch_too(dataset: TableDataset) -> None:
     batch = dataset.batch([3, 1], torch.zeros(2, 7), stage=4)
     assert (batch.stage, batch.images.shape, batch.labels.tolist()) == (4, (2, 7), [0, 0])

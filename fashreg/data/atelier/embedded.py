@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import os
 import shutil
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 from fashreg.data.atelier.drawing import draw_atelier
@@ -28,6 +30,7 @@ def embedded_table(source: str) -> Path:
     folder = cache_folder() / "atelier" / f"v{_EDITION}-{name}"
     if not (folder / "table.csv").exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
+        _remove_stale(folder)
         unfinished = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
         try:
             draw_atelier(unfinished, **numbers, progress=_say if sys.stderr.isatty() else None)
@@ -47,6 +50,14 @@ def parsed(source: str) -> dict[str, int]:
             raise DataError(f'"{item}" in "{source}" is not understood; write whole numbers like atelier:{known}')
         numbers[name] = int(value)
     return numbers
+
+
+def _remove_stale(folder: Path) -> None:
+    """Removes what drawings that were killed more than a day ago left behind."""
+    for unfinished in folder.parent.glob(f"{folder.name}.*"):
+        with contextlib.suppress(OSError):
+            if time.time() - unfinished.stat().st_mtime > 86_400:
+                shutil.rmtree(unfinished)
 
 
 def _publish(unfinished: Path, folder: Path) -> None:
