@@ -28,7 +28,7 @@ def check(
 @data_app.command()
 def atelier(
     out: Annotated[Path, typer.Option(help="Folder to draw into.")],
-    products: Annotated[int, typer.Option(min=8, help="Number of products.")] = 500,
+    products: Annotated[int, typer.Option(min=12, help="Number of products.")] = 500,
     views: Annotated[int, typer.Option(min=1, help="Pictures per product.")] = 4,
     seed: Annotated[int, typer.Option(min=0, help="Another seed, another set.")] = 0,
     size: Annotated[int, typer.Option(min=32, help="Side of a picture in pixels.")] = 160,
