@@ -24,7 +24,9 @@ class TrainerConfig(BaseModel):
     batch_size: Annotated[int, Field(ge=2)] = Field(
         64, description="Pictures that one loss sees, over all processes together."
     )
-    accumulate: Count = Field(1, description="Batches whose gradients are averaged before each optimiser step.")
+    accumulate: Count = Field(
+        1, description="Batches whose gradients are averaged before each optimiser step; a memory counts batches."
+    )
     optimizer: Literal["adamw", "sgd"] = Field(
         "adamw", description="adamw: Adam with decoupled weight decay; sgd: Nesterov momentum."
     )

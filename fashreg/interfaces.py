@@ -147,8 +147,12 @@ class Index(Protocol):
 
 
 class Learner(Protocol):
-    """A way to learn: sees the encoder, the loss, the memory and the data together. Resumable bit for bit on CPU."""
+    """A way to learn: sees the encoder, the loss, the memory and the data together. Resumable bit for bit on CPU.
 
+    On resume `before` is called anew for every experience up to the present one, then the saved state is put back.
+    """
+
+    def bind(self, session: Any) -> Self: ...  # fashreg.training.session.Session, the parts; before the first learn
     def learn(self, experience: Experience) -> Any: ...
     def before(self, experience: Experience) -> None: ...
     def penalty(self, batch: TrainingBatch, embedded: Embedded) -> Tensor | None: ...

@@ -16,7 +16,7 @@ from fashreg.data.pictures import Picture
 from fashreg.data.table import Table
 from fashreg.data.transforms import evaluation_transform
 from fashreg.errors import DataError
-from fashreg.training.allocator import keep_freed_memory
+from fashreg.training.allocator import keep_unless_declined
 from fashreg.training.progress import Progress
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def embed_items(
     count, batches = _batches(encoder, items, batch_size, workers, column)
     vectors = torch.empty(count, encoder.embed_dim)
     if encoder.device.type == "cpu":
-        keep_freed_memory()
+        keep_unless_declined()
     done = 0
     with Progress(count, "pictures", shown=progress) as bar, encoder.evaluating(), torch.inference_mode():
         for images in batches:

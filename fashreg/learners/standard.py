@@ -105,8 +105,7 @@ class StandardLearner:
             for component in (session.encoder.backbone, session.encoder.head):
                 spec_of(component)  # what cannot be saved is refused before anything is trained
             self._resumed = session.folder.checkpoints.load()
-        if session.trainer.keep_freed_memory:
-            keep_freed_memory()
+        keep_freed_memory(session.trainer.keep_freed_memory)
         seed_everything(session.seed + self.session.processes.rank)
         for part in (session.encoder, session.loss, session.memory):
             if isinstance(part, torch.nn.Module):
@@ -122,6 +121,8 @@ class StandardLearner:
         self.before(experience)
         if experience.name in self.finished:
             return LearnReport(**self.finished[experience.name])
+        if self.finished and self.session.memory is not None:
+            self.session.memory.reset()  # labels are numbered anew in every table
         run = Run(self.session, experience, self.frozen, self.groups())
         self.source, self._best = run.source, None
         self._restore(run)

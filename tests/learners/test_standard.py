@@ -281,3 +281,14 @@ def test_losses_with_proxies_train_without_a_word_from_the_user() -> None:
     before = weights_of(session)
     learn(session)
     assert [name for name in difference(before, weights_of(session)) if name.startswith("loss.")]
+
+
+def test_a_memory_forgets_between_experiences_because_labels_are_numbered_anew() -> None:
+    session = tiny_session(memory=XBMMemory(20, embed_dim=DIM, start_step=0), trainer={"epochs": 1})
+    learner = StandardLearner().bind(session)
+    seen: list[int] = []
+    own = session.memory.read
+    session.memory.read = lambda: (seen.append(len(session.memory)), own())[1]
+    for name in ("first", "second"):
+        learner.learn(tiny_experience(name))
+    assert seen == [0, 12, 20] * 2

@@ -10,8 +10,11 @@ import pytest
 GLIBC = hasattr(ctypes.CDLL(None), "gnu_get_libc_version")
 CODE = """
 import ctypes, resource, sys
-from fashreg.training.allocator import keep_freed_memory
-print(keep_freed_memory() if sys.argv[1] == "ask" else "not asked")
+from fashreg.training.allocator import keep_freed_memory, keep_unless_declined
+print(keep_freed_memory() if sys.argv[1] != "no" else "not asked")
+if sys.argv[1] == "decline":
+    assert not keep_freed_memory(False)
+    assert not keep_unless_declined()
 libc = ctypes.CDLL(None)
 libc.malloc.restype, libc.malloc.argtypes, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_size_t], [ctypes.c_void_p]
 def use():
@@ -44,6 +47,11 @@ def test_freed_memory_is_kept_unless_someone_says_otherwise(environment: dict[st
     expected = asked and GLIBC
     assert said == str(expected)
     assert (count < 1000) == expected or not GLIBC  # five times 48 MiB are 61,440 pages of 4 KiB
+
+
+def test_who_declines_gets_the_old_ways_back_also_when_something_is_embedded() -> None:
+    _, count = faults("decline")
+    assert count > 1000 or not GLIBC
 
 
 def test_without_asking_every_large_block_is_faulted_in_anew() -> None:
