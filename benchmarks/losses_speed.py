@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import random
 import statistics
 import time
 from collections.abc import Callable
@@ -147,10 +148,12 @@ class Bench:
 
 
 def interleaved(steps: dict[str, Step], rounds: int, budget: float) -> dict[str, list[float]]:
-    """Milliseconds of every arm; each round runs each arm once, an arm that is slow leaves when its budget is spent."""
+    """Milliseconds of every arm, which take turns in an order drawn anew every round; a slow arm has a budget."""
     times: dict[str, list[float]] = {name: [] for name in steps}
+    shuffle = random.Random(0)
     for turn in range(rounds + 1):
-        for name, step in steps.items():
+        for name in shuffle.sample(list(steps), len(steps)):  # no arm always finds the cache as another left it
+            step = steps[name]
             if sum(times[name]) > 1000 * budget:
                 continue
             start = time.perf_counter()

@@ -3,9 +3,9 @@
 Arms, at M remembered rows: ours (a ring tensor of references under our losses, scored block by block), the plain dense
 floor (one B x M product, pointwise work, autograd's backward, in plain torch) and pytorch-metric-learning's
 CrossBatchMemory. A step writes the batch into the ring, then runs forward and backward. Arms take turns within one
-process for the times (least milliseconds of the rounds); peak memory is the rise of the resident set over three steps
-in a process of its own, above what is there when the memory is full and the libraries are warm. All arms of a row give
-the same number (checked), except that a peer's copies of an image are other images.
+process, in an order drawn anew every round, for the times (least milliseconds of the rounds); peak memory is the rise
+of the resident set over three steps in a process of its own, above what is there when the memory is full and the
+libraries are warm. All arms of a row give the same number (checked). Every batch holds 16 classes of 4, drawn anew.
 
     python benchmarks/memory_scoring_speed.py [--quick] [--threads N] [--rounds N] [--classes C] [--json FILE]
 """
@@ -15,8 +15,10 @@ from __future__ import annotations
 import argparse
 import contextlib
 import ctypes
+import itertools
 import json
 import platform
+import random
 import resource
 import statistics
 import subprocess
@@ -71,7 +73,8 @@ class Steps:
     def __init__(self, m: int, d: int, classes: int, only: str | None = None) -> None:
         generator = torch.Generator().manual_seed(0)
         self.x = torch.randn(B, d, generator=generator, requires_grad=True)
-        self.labels = torch.arange(B) // 4
+        draws = [torch.randperm(classes, generator=generator)[: B // 4] for _ in range(64)]
+        self.batches = itertools.cycle([draw.repeat_interleave(4) for draw in draws])
         self.ids = torch.arange(B)
         self.ring = Ring(m, d, classes)
         self.ours = {name: make() for name, make in OURS.items()}
@@ -97,21 +100,22 @@ class Steps:
 
     def step(self, arm: str) -> Tensor:
         side, name = arm.split(" ", 1)
+        labels = next(self.batches)
         if side == "peer":
-            value = self.memories[name](self.x, self.labels)
+            value = self.memories[name](self.x, labels)
         else:
             self.ids = self.ids + B  # new images: a copy that is still remembered is another image, as for the peer
-            memory = self.ring.push(self.x, self.labels, self.ids)
+            memory = self.ring.push(self.x, labels, self.ids)
             if side == "ours":
-                value = self.ours[name](Embedded(self.x, self.labels, self.ids), memory)
+                value = self.ours[name](Embedded(self.x, labels, self.ids), memory)
             else:
-                value = self.floor(name, memory)
+                value = self.floor(name, labels, memory)
         value.backward()
         return value.detach()
 
-    def floor(self, name: str, memory: Embedded) -> Tensor:
+    def floor(self, name: str, labels: Tensor, memory: Embedded) -> Tensor:
         s = normalize(self.x) @ memory.vectors.T
-        same, own = self.labels[:, None] == memory.labels[None], self.ids[:, None] == memory.ids[None]
+        same, own = labels[:, None] == memory.labels[None], self.ids[:, None] == memory.ids[None]
         p, n = same & ~own, ~(same | own)
         if name == "infonce":
             x = s / 0.1
@@ -166,8 +170,9 @@ def measure_memory(arm: str, m: int, d: int, classes: int) -> None:
 
 def times_of(steps: Steps, arms: list[str], rounds: int, budget: float) -> dict[str, list[float]]:
     times: dict[str, list[float]] = {arm: [] for arm in arms}
+    shuffle = random.Random(0)
     for turn in range(rounds + 1):
-        for arm in arms:
+        for arm in shuffle.sample(arms, len(arms)):  # so that no arm always finds the cache as another left it
             if sum(times[arm]) > 1000 * budget:
                 continue
             start = time.perf_counter()
@@ -228,7 +233,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="M = 4k and 16k, three rounds")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=12)
-    parser.add_argument("--classes", type=int, default=1000, help="classes in the memory; the batch holds 16 of them")
+    parser.add_argument("--classes", type=int, default=1000, help="classes in the memory, at least 16")
     parser.add_argument("--no-memory", action="store_true", help="times only")
     parser.add_argument("--plain-allocator", action="store_true", help="let glibc give freed memory back")
     parser.add_argument("--json", type=Path)
