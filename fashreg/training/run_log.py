@@ -48,7 +48,8 @@ class RunLog:
             means["images_per_second"] = images / seconds
         self._images, self._seconds = at.images, at.seconds
         self._sums, self._counts = {}, {}
-        self.progress.step(at.step, means)
+        shown = {"loss": means["loss"], "images/s": means.get("images_per_second", 0.0)}
+        self.progress.step(at.step, shown)
         self._write("train", {"step": at.step, "epoch": at.epoch, **means})
         self.session.processes.track({f"train/{name}": value for name, value in means.items()}, at.step)
 
