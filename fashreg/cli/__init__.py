@@ -13,8 +13,6 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def run(argv: Sequence[str]) -> int:
     """Like main, but gives the exit status back."""
-    import click
-
     from fashreg.cli.app import app
     from fashreg.errors import FashregError
 
@@ -24,21 +22,19 @@ def run(argv: Sequence[str]) -> int:
     except FashregError as error:
         if debug:
             raise
-        return _say(str(error), 1)
-    except click.exceptions.Abort:
+        return _say(f"error: {error}", 1)
+    except KeyboardInterrupt:
         return _say("stopped", 130)
-    except (click.exceptions.ClickException, Exception) as error:
-        if hasattr(error, "show") and hasattr(error, "exit_code"):  # a usage error of typer's own click
+    except Exception as error:
+        if hasattr(error, "show") and hasattr(error, "exit_code"):  # wrong usage, as typer's own click says it
             error.show()
             return int(error.exit_code)
         if debug:
             raise
-        return _say(f"unexpected {type(error).__name__}: {error} (--debug shows where; please report it)", 1)
-    except KeyboardInterrupt:
-        return _say("stopped", 130)
+        return _say(f"error: unexpected {type(error).__name__}: {error} (--debug shows where; please report it)", 1)
     return status if isinstance(status, int) else 0
 
 
 def _say(message: str, status: int) -> int:
-    print(f"error: {message}" if status != 130 else message, file=sys.stderr)
+    print(message, file=sys.stderr)
     return status

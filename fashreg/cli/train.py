@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -25,6 +26,7 @@ def train(
     from fashreg.config import read_recipe
     from fashreg.errors import RecipeError
     from fashreg.jobs import training
+    from fashreg.training.interruption import Interrupted
 
     read = read_recipe(recipe, set_ or ())
     if dry_run:
@@ -32,7 +34,11 @@ def train(
         return
     if out is None:
         raise RecipeError("fashreg train needs a run folder: add --out runs/NAME (or --dry-run to only check)")
-    run = training.train(read, out=out, resume=resume)
+    try:
+        run = training.train(read, out=out, resume=resume)
+    except Interrupted as stop:  # here, because typer turns every KeyboardInterrupt into a bare status
+        print(stop, file=sys.stderr)
+        raise typer.Exit(128 + stop.signal_number) from None
     if as_json:
         print(json.dumps(run.as_dict(), indent=1))
     else:

@@ -134,6 +134,7 @@ def _run(
         write_json(path, {"before": before.as_dict()})
     experience = Experience("train", tables.train, tables.validation)
     report = parts.learner.bind(session).learn(experience)
+    session.processes.end_trackers()
     after = _measure(recipe, parts, judged) if speaks else None
     run = TrainedRun(parts.encoder, report, before, after, None if folder is None else folder.path)
     if path is not None and speaks:

@@ -1,0 +1,48 @@
+"""Stopping a training from outside, and going on."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+
+
+def command(shop: Path, out: Path, *more: str) -> list[str]:
+    ours = ["--set", f"data.table={shop}/atelier/table.csv", "--set", "trainer.epochs=8", "--out", str(out)]
+    return [sys.executable, "-m", "fashreg", "train", "quick", *ours, *more]
+
+
+def test_an_interrupted_training_goes_on_to_the_same_model(shop: Path, tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    first = subprocess.Popen(
+        command(shop, tmp_path / "a", "--set", "trainer.log_every=1"),
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
+    )  # fmt: skip
+    log = tmp_path / "a/metrics.jsonl"
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and not (log.exists() and len(log.read_text().splitlines()) >= 3):
+        time.sleep(0.02)
+    first.send_signal(signal.SIGTERM)
+    _, said = first.communicate(timeout=60)
+    assert first.returncode == 128 + signal.SIGTERM, said
+    assert "--resume" in said
+    assert "Traceback" not in said
+    again = ("--set", "trainer.log_every=1")
+    done = subprocess.run(
+        command(shop, tmp_path / "a", *again, "--resume"), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    whole = subprocess.run(command(shop, tmp_path / "b", *again), capture_output=True, text=True, check=False)
+    assert whole.returncode == 0, whole.stderr
+    a, b = (load_file(tmp_path / name / "model/model.safetensors") for name in "ab")
+    assert all(torch.equal(a[key], b[key]) for key in b)
+    results = [json.loads((tmp_path / name / "results.json").read_text()) for name in "ab"]
+    assert results[0]["after"]["metrics"] == results[1]["after"]["metrics"]
+    assert results[0]["before"] == results[1]["before"]
