@@ -172,10 +172,10 @@ def test_the_order_of_rows_and_the_names_of_labels_do_not_matter(name: str, b: i
     batch = fitting(some_images(b, seed, classes=classes), loss)
     order = torch.randperm(b, generator=torch.Generator().manual_seed(seed))
     names = torch.randperm(5, generator=torch.Generator().manual_seed(seed))
-    wanted = float(loss(batch))
+    wanted = loss(batch).item()
     moved = replace(batch, vectors=batch.vectors[order], labels=names[batch.labels[order]], ids=batch.ids[order])
     renamed = copy.deepcopy(loss)
     if hasattr(loss, "proxies"):
         with torch.no_grad():
             renamed.proxies[names] = loss.proxies
-    assert float(renamed(moved)) == pytest.approx(wanted, rel=1e-9, abs=1e-9)
+    assert renamed(moved).item() == pytest.approx(wanted, rel=1e-9, abs=1e-9)
