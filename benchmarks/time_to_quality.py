@@ -2,9 +2,9 @@
 pytorch-metric-learning?
 
 Every arm starts from the same JPEG files, ImageNet weights, input size (128 px) and embedding width (128), on the same
-threads and with the same allocator setting (freed memory is kept, for the peer too), and every arm's learning rate was
-chosen with the same effort. The clock runs from the first file; judging (every few steps, by the same code) is not
-counted, and an arm ends when it reaches the last goal. Arms take turns, a fresh process each. A dash: not reached within the arm's steps.
+threads and with the same allocator setting (freed memory is kept, for the peer too). The clock runs from the first
+file; judging (every few steps, by the same code) is not counted, and an arm ends when it reaches the last goal. Arms
+take turns, a fresh process each. A dash: not reached within the arm's steps.
 
     python benchmarks/time_to_quality.py --data FOLDER [--seeds 0 1 2] [--arms NAME ...] [--json FILE]
 """
@@ -28,7 +28,7 @@ GOALS = (0.57, 0.60)
 SIZE, WIDTH, BATCH = 128, 128, 64
 
 
-class Enough(Exception):
+class Enough(Exception):  # noqa: N818 - a signal, not an error
     """The last goal is reached; the arm may stop."""
 
 
