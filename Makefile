@@ -29,7 +29,7 @@ demo: $(VENV)/.installed
 	$(BIN)/fashreg data atelier --out $(DEMO)/atelier --products $(PRODUCTS)
 	$(BIN)/fashreg train atelier --set data.table=$(DEMO)/atelier/table.csv --set trainer.epochs=$(EPOCHS) --out $(DEMO)/run
 	$(BIN)/fashreg index build $(DEMO)/run/model --table $(DEMO)/atelier/table.csv --split test --out $(DEMO)/index
-	$(BIN)/fashreg search $(DEMO)/index --example -k 5 --sheet $(DEMO)/hits.png
+	$(BIN)/fashreg search $(DEMO)/index -k 5 --sheet $(DEMO)/hits.png
 	@echo "pictures: $(DEMO)/atelier/images   query and hits: $(DEMO)/hits.png   model: $(DEMO)/run/model"
 
 lint: $(VENV)/.installed-dev

@@ -80,7 +80,9 @@ def index_build(
 
 def search(
     folder: Annotated[Path, typer.Argument(help="Index folder.")],
-    image: Annotated[list[Path], typer.Option(help="Query picture (repeatable).")],
+    image: Annotated[
+        list[Path] | None, typer.Option(help="Query picture (repeatable); default: four of the gallery, as examples.")
+    ] = None,
     k: Annotated[int, typer.Option("-k", min=1, help="Neighbours per query.")] = 10,
     model: Annotated[
         str | None, typer.Option(help="Model folder, when it has moved since the index was built.")
@@ -92,15 +94,16 @@ def search(
     from fashreg.jobs.indexing import load_index
 
     gallery = load_index(folder, model=model)
-    answers = gallery.search(image, k=k)
+    queries = image or gallery.examples(4)
+    answers = gallery.search(queries, k=k)
     if sheet is not None:
         from fashreg.jobs.sheet import write_sheet
 
-        write_sheet(sheet, image, answers, labels=[gallery.label_of(path) for path in image])
+        write_sheet(sheet, queries, answers, labels=[gallery.label_of(path) for path in queries])
     if as_json:
-        print(json.dumps([{"query": str(q), "hits": hits} for q, hits in zip(image, answers, strict=True)], indent=1))
+        print(json.dumps([{"query": str(q), "hits": hits} for q, hits in zip(queries, answers, strict=True)], indent=1))
         return
-    for query, hits in zip(image, answers, strict=True):
+    for query, hits in zip(queries, answers, strict=True):
         print(query)
         for rank, hit in enumerate(hits, start=1):
             print(f"  {rank:>3}  {hit['score']:.4f}  {hit.get('label', '')}  {hit['image']}")

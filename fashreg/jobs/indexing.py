@@ -54,6 +54,11 @@ class Gallery:
         row = self._row_of.get(self.id_of(picture))
         return None if row is None or "label" not in self.items else str(self.items["label"].iloc[row])
 
+    def examples(self, count: int) -> list[Path]:
+        """Pictures of the gallery, spread evenly over it."""
+        rows = range(0, len(self.items), max(1, len(self.items) // count))
+        return [Path(self.items["image"].iloc[row]) for row in list(rows)[:count]]
+
     def search_vectors(
         self, vectors: torch.Tensor, k: int = 10, *, query_ids: torch.Tensor | None = None
     ) -> list[list[dict[str, Any]]]:

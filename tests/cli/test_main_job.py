@@ -120,3 +120,10 @@ def test_two_equal_seeds_give_equal_models(shop: Path, fashreg, tmp_path: Path) 
     assert fashreg(*ours, "--out", tmp_path / "c", "--set", "seed=1").status == 0
     c = load_file(tmp_path / "c/model/model.safetensors")
     assert not all(torch.equal(a[key], c[key]) for key in a)
+
+
+def test_search_without_a_picture_asks_with_examples_of_the_gallery(shop: Path, fashreg, tmp_path: Path) -> None:
+    fashreg("index", "build", shop / "run/model", "--table", table_of(shop), "--out", tmp_path / "index")
+    answers = json.loads(fashreg("search", tmp_path / "index", "-k", 2, "--json").out)
+    assert len(answers) == 4
+    assert all(answer["query"] not in {hit["image"] for hit in answer["hits"]} for answer in answers)
