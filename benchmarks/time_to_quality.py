@@ -14,9 +14,11 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -213,8 +215,8 @@ ARMS: dict[str, Callable[[Path, int], Watch]] = {
     "fashreg, head on cached features": lambda t, s: fashreg_arm(t, s, 10, trainer=HEAD),
     "fashreg, recipe fashion-products": lambda t, s: fashreg_arm(t, s, 10),
     "peer, head on cached features": lambda t, s: peer_arm(t, s, 10, "head", 3e-3, 5),
-    "peer, whole, multi-similarity": lambda t, s: peer_arm(t, s, 10, "ms", 3e-4, 3),
-    "peer, whole, contrastive + memory": lambda t, s: peer_arm(t, s, 10, "xbm", 3e-4, 3),
+    "peer, whole, multi-similarity": lambda t, s: peer_arm(t, s, 26, "ms", 3e-4, 3),
+    "peer, whole, contrastive + memory": lambda t, s: peer_arm(t, s, 26, "xbm", 3e-4, 3),
     "peer, whole, our settings": lambda t, s: peer_arm(t, s, 10, "ours", 3e-4, 1),
 }
 
@@ -236,7 +238,9 @@ def main() -> None:
     for seed in options.seeds:
         for name in options.arms:
             command = [sys.executable, __file__, "--data", str(options.data), "--one", name, str(seed)]
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            with tempfile.TemporaryDirectory() as cache:  # nothing kept from an earlier run
+                environment = {**os.environ, "FASHREG_CACHE": cache}
+                done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
             if done.returncode:
                 raise SystemExit(f"{name}: {done.stderr[-2000:]}")
             found[name].append({"seed": seed, **json.loads(done.stdout.splitlines()[-1])})
