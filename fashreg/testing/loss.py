@@ -1,8 +1,4 @@
-"""The contract of a loss: what every one promises, whatever it pulls and pushes.
-
-The rows below all lie in one narrow cone, so that positives are not yet together, negatives not yet apart, and every
-margin in common use has something to do. Values are taken in eval mode, where a loss must not change its state.
-"""
+"""The contract of a loss: what every one promises, whatever it pulls and pushes."""
 
 from __future__ import annotations
 
@@ -16,64 +12,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from fashreg.testing.loss_cases import alike, finite, has_classes, images, measured, rows, take
+from fashreg.testing.loss_pairs import PairRules
 from fashreg.testing.state import shaken
-from fashreg.values import Embedded, TrainingBatch
-
-LARGE = torch.tensor([2**24, 2**24 + 1, 2**53, 2**53 + 1, 2**62])  # float32 and float64 each merge two of these
-MANY = 15_000  # references: with 10 anchors enough for a loss to leave its plain dense form
+from fashreg.values import TrainingBatch
 
 
-def rows(n: int, seed: int = 0) -> Tensor:
-    """(n, 8) float32 rows of various lengths, all within a cone."""
-    noise = torch.randn(n, 8, generator=torch.Generator().manual_seed(seed))
-    return (1 + 0.7 * noise) * (1 + torch.arange(n) % 3)[:, None]
-
-
-def images(n: int, seed: int = 0, first: int = 0, classes: int = 5) -> Embedded:
-    """n images with ids first, first + 1, ... and labels 0, 1, ... in turn."""
-    return Embedded(rows(n, seed), torch.arange(n) % classes, torch.arange(first, first + n))
-
-
-def take(found: Embedded, order: Tensor) -> Embedded:
-    """The rows at these places."""
-    return replace(found, vectors=found.vectors[order], labels=found.labels[order], ids=found.ids[order])
-
-
-def measured(
-    loss: Any, batch: Embedded, references: Embedded | None = None, relevance: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
-    """The loss of a batch by a copy in eval mode, and its gradient with respect to the batch's vectors."""
-    leaf = batch.vectors.detach().clone().requires_grad_()
-    value = copy.deepcopy(loss).eval()(replace(batch, vectors=leaf), references, relevance)
-    value.backward()
-    assert leaf.grad is not None, "no gradient reaches the batch"
-    return value.detach(), leaf.grad
-
-
-def alike(one: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor], tolerance: float = 1e-4) -> bool:
-    """True when two (value, gradient) pairs agree."""
-    return all(
-        torch.allclose(a.double(), b.double(), rtol=tolerance, atol=tolerance) for a, b in zip(one, other, strict=True)
-    )
-
-
-def finite(found: tuple[Tensor, Tensor]) -> bool:
-    """True when value and gradient are numbers."""
-    return all(bool(torch.isfinite(x).all()) for x in found)
-
-
-def has_classes(loss: Any) -> bool:
-    """True for a loss that owns something for each of num_classes classes, so that labels are indices."""
-    return hasattr(loss, "num_classes")
-
-
-def one_hot(batch: Embedded, loss: Any) -> Tensor:
-    """The labels as a relevance matrix: against classes where the loss owns classes, else against the batch."""
-    against = torch.arange(loss.num_classes) if has_classes(loss) else batch.labels
-    return (batch.labels[:, None] == against[None]).float()
-
-
-class LossContract:
+class LossContract(PairRules):
     """Override `loss` with a fresh one, built with embed_dim=8 and num_classes=5 where it takes them."""
 
     @pytest.fixture
@@ -115,33 +60,6 @@ class LossContract:
         wanted = (measured(loss, batch, references)[1] * step).sum()
         assert torch.allclose(slope, wanted, rtol=1e-4, atol=1e-12)
 
-    def test_label_zero_is_a_label_like_any_other(self, loss: Any) -> None:
-        batch = images(10)
-        merged = replace(batch, labels=torch.where(batch.labels == 0, 4, batch.labels))
-        assert not alike(measured(loss, merged), measured(loss, batch)), "label 0 means nothing here"
-        if not has_classes(loss):
-            assert alike(measured(loss, replace(batch, labels=batch.labels + 1)), measured(loss, batch))
-            assert alike(measured(loss, replace(batch, labels=batch.labels - 1)), measured(loss, batch))
-
-    def test_labels_above_two_to_the_24_stay_apart(self, loss: Any) -> None:
-        batch, wanted = images(10), measured(loss, images(10))
-        large = replace(batch, labels=LARGE[batch.labels])
-        if has_classes(loss):
-            with pytest.raises(ValueError, match="num_classes"):
-                measured(loss, large)
-            return
-        assert alike(measured(loss, large), wanted)
-        if loss.accepts_references:
-            others = images(15, 1, 100)
-            found = measured(loss, large, replace(others, labels=LARGE[others.labels]))
-            assert alike(found, measured(loss, batch, others))
-
-    def test_a_label_that_is_no_class_is_refused(self, loss: Any) -> None:
-        if has_classes(loss):
-            for label in (5, -1):
-                with pytest.raises(ValueError, match=str(label)):
-                    measured(loss, replace(images(4), labels=torch.tensor([0, 1, 2, label])))
-
     @pytest.mark.parametrize("case", ["one row", "one image many times", "nothing remembered"])
     def test_without_any_pair_the_loss_is_zero_with_zero_gradient(self, loss: Any, case: str) -> None:
         batch, references = images(1 if case == "one row" else 6), None
@@ -172,96 +90,10 @@ class LossContract:
         batch.vectors[3] *= 1e6
         assert finite(measured(loss, batch))
 
-    def test_equal_ids_are_never_a_pair(self, loss: Any) -> None:
-        if not loss.accepts_references:
-            return
-        anchor, others = images(1), images(12, 1, first=0)  # the first reference is the anchor's own image
-        for label in (0, 1):
-            others.labels[0] = label
-            wanted = measured(loss, anchor, take(others, torch.arange(1, 12)))
-            assert alike(measured(loss, anchor, others), wanted), f"it was paired with itself (label {label})"
-
-    def test_negative_ids_equal_nothing(self, loss: Any) -> None:
-        batch = images(10)
-        nobody = replace(batch, ids=torch.full((10,), -1))
-        assert alike(measured(loss, nobody), measured(loss, batch))
-        if loss.accepts_references:
-            others = images(12, 1, 100)
-            strangers = replace(others, ids=torch.full((12,), -1))
-            assert alike(measured(loss, nobody, strangers), measured(loss, batch, others))
-
-    def test_references_are_compared_or_refused(self, loss: Any) -> None:
-        batch, references = images(10), images(12, 1, 100)
-        if not loss.accepts_references:
-            with pytest.raises(ValueError, match="reference"):
-                measured(loss, batch, references)
-            return
-        value, gradient = measured(loss, batch, references)
-        assert finite((value, gradient))
-        assert bool(gradient.any())
-        assert not alike((value, gradient), measured(loss, batch, images(12, 5, 100))), "references mean nothing here"
-        with pytest.raises(ValueError, match=r"(?s)(?=.*\b8\b)(?=.*\b6\b)"):
-            measured(loss, batch, replace(references, vectors=references.vectors[:, :6]))
-
-    def test_no_gradient_is_left_in_references(self, loss: Any) -> None:
-        if loss.accepts_references:
-            references = images(12, 1, 100)
-            measured(loss, images(10), references)
-            assert not references.vectors.requires_grad
-            assert references.vectors.grad is None
-
-    @pytest.mark.parametrize("classes", [5, 5000])
-    def test_many_references_are_scored_as_few_are(self, loss: Any, classes: int) -> None:
-        if loss.accepts_references:  # references that ask for a gradient cannot take a short cut
-            batch, references = images(10), images(MANY, 1, first=5, classes=classes)
-            asking = replace(references, vectors=references.vectors.clone().requires_grad_())
-            assert alike(measured(loss, batch, references), measured(loss, batch, asking))
-
-    @pytest.mark.parametrize("size", [12, MANY])
-    def test_the_order_of_references_does_not_matter(self, loss: Any, size: int) -> None:
-        if loss.accepts_references:
-            batch, references = images(10), images(size, 1, first=5)
-            order = torch.randperm(size, generator=torch.Generator().manual_seed(0))
-            assert alike(measured(loss, batch, take(references, order)), measured(loss, batch, references))
-
     def test_the_order_of_the_batch_does_not_matter(self, loss: Any) -> None:
         batch, order = images(10), torch.tensor([3, 1, 4, 9, 5, 2, 6, 0, 8, 7])
         value, gradient = measured(loss, batch)
         assert alike(measured(loss, take(batch, order)), (value, gradient[order]))
-
-    def test_relevance_overrides_labels(self, loss: Any) -> None:
-        batch = images(10)
-        relevance, scrambled = one_hot(batch, loss), replace(batch, labels=batch.labels.flip(0) % 3)
-        try:
-            found = measured(loss, scrambled, None, relevance)
-        except ValueError:
-            assert has_classes(loss), "only a loss over classes may refuse a relevance matrix"
-            return
-        assert alike(found, measured(loss, batch))
-        assert alike(measured(loss, scrambled, None, 3 * relevance.long()), found), "any number above 0 is a positive"
-
-    def test_relevance_may_name_positives_that_no_labels_could(self, loss: Any) -> None:
-        if has_classes(loss):
-            return
-        chain = torch.zeros(10, 10)
-        chain[torch.arange(9), torch.arange(1, 10)] = chain[torch.arange(1, 10), torch.arange(9)] = 1
-        found = measured(loss, images(10), None, chain)
-        assert finite(found)
-        assert bool(found[1].any())
-        assert not alike(found, measured(loss, images(10)))
-
-    def test_a_pair_of_negative_relevance_is_no_pair(self, loss: Any) -> None:
-        if not loss.accepts_references:
-            return
-        batch, references = images(4), images(12, 1, 100)
-        relevance = (batch.labels[:, None] == references.labels[None]).float()
-        kept = torch.tensor([0, 2, 3, 5, 6, 7, 8, 11])
-        relevance[:, [1, 4, 9, 10]] = -1
-        assert alike(measured(loss, batch, references, relevance), measured(loss, batch, take(references, kept)))
-
-    def test_a_relevance_matrix_of_another_shape_is_refused(self, loss: Any) -> None:
-        with pytest.raises(ValueError, match="relevance"):
-            measured(loss, images(10), None, torch.zeros(10, 7))
 
     @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
     def test_half_precision_costs_no_more_than_the_rounding_of_its_inputs(self, loss: Any, dtype: torch.dtype) -> None:

@@ -27,7 +27,7 @@ def with_proxies(loss: Any, proxies: Tensor) -> Any:
 @pytest.mark.parametrize(("alpha", "wanted"), [(32.0, 23.456725664), (4.0, 3.185937334)])
 def test_the_toy_gives_the_numbers_of_the_specification(alpha: float, wanted: float) -> None:  # G4
     loss = with_proxies(ProxyAnchorLoss(num_classes=2, embed_dim=2, alpha=alpha, margin=0.1), at(10, 80))
-    assert float(loss(toy())) == pytest.approx(wanted, abs=1e-9)
+    assert loss(toy()).item() == pytest.approx(wanted, abs=1e-9)
     assert float(loss.parts["positive"] + loss.parts["negative"]) == pytest.approx(wanted, abs=1e-9)
     if alpha == 32:
         assert float(loss.parts["positive"]) == pytest.approx(2.31e-11, rel=1e-2)
@@ -57,7 +57,7 @@ def test_labels_and_the_same_labels_as_relevance_agree(kind: Any) -> None:
     batch, loss = some_images(9, classes=4), kind(num_classes=4, embed_dim=5).double()
     one_hot = torch.nn.functional.one_hot(batch.labels, 4)
     scrambled = Embedded(batch.vectors, torch.full((9,), 77), batch.ids, unit=True)
-    assert float(loss(scrambled, None, one_hot)) == pytest.approx(float(loss(batch)), abs=1e-12)
+    assert loss(scrambled, None, one_hot).item() == pytest.approx(loss(batch).item(), abs=1e-12)
 
 
 def test_a_row_may_own_several_classes_and_none() -> None:
@@ -68,7 +68,7 @@ def test_a_row_may_own_several_classes_and_none() -> None:
     softmax = with_proxies(NormalizedSoftmaxLoss(num_classes=3, embed_dim=2, temperature=0.5), proxies)
     first = torch.log_softmax(t[0] / 0.5, 0)
     second = torch.log_softmax(t[1, :2] / 0.5, 0)
-    assert float(softmax(batch, None, relevance)) == pytest.approx(
+    assert softmax(batch, None, relevance).item() == pytest.approx(
         float(-(first[:2].mean() + second[1]) / 2), abs=1e-12
     )
 
@@ -76,7 +76,7 @@ def test_a_row_may_own_several_classes_and_none() -> None:
     pull, push = torch.exp(-4 * (t - 0.1)), torch.exp(4 * (t + 0.1))
     near = (torch.log1p(pull[0, 0]) + torch.log1p(pull[0, 1] + pull[1, 1])) / 2
     far = torch.log1p(push[1, 0] + push[2, 0]) + torch.log1p(push[2, 1]) + torch.log1p(push[0, 2] + push[2, 2])
-    assert float(anchor(batch, None, relevance)) == pytest.approx(float(near + far / 3), abs=1e-12)
+    assert anchor(batch, None, relevance).item() == pytest.approx(float(near + far / 3), abs=1e-12)
 
 
 @BOTH
