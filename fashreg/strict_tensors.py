@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,11 +87,18 @@ def read_tensors(
     return tensors
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write tensors, detached and contiguous, as a safetensors file; equal tensors give equal bytes."""
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], *, metadata: Mapping[str, str] | None = None) -> None:
+    """Write tensors, detached and contiguous, as a safetensors file; equal tensors give equal bytes.
+
+    The file gets the permissions that the person's umask gives any new file (safetensors alone would make it private).
+    """
     from safetensors.torch import save_file
 
-    save_file({name: tensors[name].detach().cpu().contiguous() for name in sorted(tensors)}, path)
+    rows = {name: tensors[name].detach().cpu().contiguous() for name in sorted(tensors)}
+    save_file(rows, path, metadata=None if metadata is None else dict(metadata))
+    umask = os.umask(0)
+    os.umask(umask)
+    path.chmod(0o666 & ~umask)
 
 
 def _split(path: Path) -> tuple[dict[str, Any], int]:

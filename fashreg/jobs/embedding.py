@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 
 from fashreg.jobs.opening import Model, open_model, open_table
+from fashreg.strict_tensors import write_tensors
 
 
 def embed_table(
@@ -36,7 +36,7 @@ def embed_table(
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     metadata = {"model": encoder.fingerprint(), "table": rows.fingerprint, "task": task or ""}
     try:
-        save_file({"vectors": vectors, "ids": torch.from_numpy(rows.ids)}, temporary, metadata=metadata)
+        write_tensors(temporary, {"vectors": vectors, "ids": torch.from_numpy(rows.ids)}, metadata=metadata)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

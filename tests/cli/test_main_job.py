@@ -53,6 +53,8 @@ def test_embed_writes_vectors_and_ids_in_the_tables_order(shop: Path, fashreg, t
     done = fashreg("embed", shop / "run/model", "--table", table_of(shop), "--out", tmp_path / "v.safetensors")
     assert done.status == 0, done.err
     stored = load_file(tmp_path / "v.safetensors")
+    (tmp_path / "plain").touch()
+    assert (tmp_path / "v.safetensors").stat().st_mode == (tmp_path / "plain").stat().st_mode
     with table_of(shop).open() as file:
         rows = list(csv.DictReader(file))
     assert stored["vectors"].shape[0] == len(rows) == len(set(stored["ids"].tolist()))
