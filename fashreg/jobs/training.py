@@ -15,6 +15,7 @@ from fashreg.encoder import Encoder
 from fashreg.jobs.evaluation import Evaluation, evaluate_table
 from fashreg.jobs.parts import Parts, Tables, assemble, read_tables
 from fashreg.strict_json import write_json
+from fashreg.training.allocator import keep_freed_memory
 from fashreg.training.run_folder import open_run
 from fashreg.training.session import LearnReport
 from fashreg.values import Experience
@@ -122,6 +123,7 @@ def train(
 def _run(
     recipe: Recipe, tables: Tables, parts: Parts, document: Mapping[str, Any], folder: Any, quiet: bool
 ) -> TrainedRun:
+    keep_freed_memory(recipe.trainer.keep_freed_memory)
     session = parts.session(recipe, document, folder, quiet=quiet)
     judged = tables.test if tables.test is not None else tables.validation
     speaks = session.processes.first
