@@ -215,8 +215,8 @@ ARMS: dict[str, Callable[[Path, int], Watch]] = {
     "fashreg, head on cached features": lambda t, s: fashreg_arm(t, s, 10, trainer=HEAD),
     "fashreg, recipe fashion-products": lambda t, s: fashreg_arm(t, s, 10),
     "peer, head on cached features": lambda t, s: peer_arm(t, s, 10, "head", 3e-3, 5),
-    "peer, whole, multi-similarity": lambda t, s: peer_arm(t, s, 26, "ms", 3e-4, 3),
-    "peer, whole, contrastive + memory": lambda t, s: peer_arm(t, s, 26, "xbm", 3e-4, 3),
+    "peer, whole, multi-similarity": lambda t, s: peer_arm(t, s, 10, "ms", 3e-4, 3),
+    "peer, whole, contrastive + memory": lambda t, s: peer_arm(t, s, 10, "xbm", 3e-4, 3),
     "peer, whole, our settings": lambda t, s: peer_arm(t, s, 10, "ours", 3e-4, 1),
 }
 
