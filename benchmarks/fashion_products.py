@@ -22,7 +22,15 @@ import fashreg
 from fashreg.jobs.evaluation import evaluate_vectors
 
 METRICS = ("recall@1", "recall@10", "map@r")
-HEAD_ONLY = {"freeze": "backbone", "cache": "features", "cache_views": 1, "epochs": 5, "lr": 3e-3, "head_lr_factor": 1}
+HEAD_ONLY = {
+    "freeze": "backbone",
+    "cache": "features",
+    "cache_views": 1,
+    "epochs": 5,
+    "lr": 3e-3,
+    "head_lr_factor": 1,
+    "warmup_steps": 0,
+}
 
 
 def untouched(table: Path, size: int) -> dict[str, float]:

@@ -75,7 +75,7 @@ def peer_arm(table: Path, seed: int, run: Callable[..., None], **settings: Any) 
     return watch
 
 
-HEAD = {"freeze": "backbone", "cache": "features", "epochs": 5, "lr": 3e-3, "head_lr_factor": 1, "batch_size": BATCH}
+HEAD = {"freeze": "backbone", "cache": "features", "epochs": 5, "lr": 3e-3, "head_lr_factor": 1, "warmup_steps": 0}
 ARMS: dict[str, Callable[[Path, int], Watch]] = {
     "fashreg, head on cached features": lambda t, s: fashreg_arm(t, s, trainer=HEAD),
     "fashreg, recipe fashion-products": lambda t, s: fashreg_arm(t, s),

@@ -106,7 +106,8 @@ def train(
     out: the run folder (recipe, log, checkpoints, model, results); None writes nothing.
     table: instead of the recipe's: a path, DataFrame, or "atelier:..." text. label: its label column.
     parts: other recipe fields. backbone, head, loss, memory, sampler, learner, index, evaluators take a name, a mapping
-    {name, **options}, a class, or a ready object; trainer and data take mappings; seed a number.
+    {name, **options}, a class, or a ready object; trainer and data take mappings, whose fields are laid over the
+    recipe's; seed a number.
     resume: go on in `out` after an interruption, bit for bit on a CPU.
     """
     read, objects = _resolve(recipe, table, {**parts, **({"label": label} if label is not None else {})})
@@ -164,7 +165,11 @@ def _resolve(recipe: Any, table: Any, given: Mapping[str, Any]) -> tuple[Recipe,
     label = given.pop("label", None)
     objects = {f: v for f, v in given.items() if not _is_written(v)}
     document = read_recipe(recipe).model_dump(mode="python", exclude_unset=True) if recipe is not None else {}
-    document.update({field: value for field, value in given.items() if field not in objects})
+    written = {field: value for field, value in given.items() if field not in objects}
+    for section in ("trainer", "data"):  # laid over the recipe's, as `--set trainer.epochs=2` is
+        if isinstance(written.get(section), Mapping):
+            written[section] = {**(document.get(section) or {}), **written[section]}
+    document.update(written)
     for field in objects:
         document.setdefault(field, {"name": "given"}) if field != "evaluators" else document.setdefault(
             field, ["given"]
