@@ -137,6 +137,8 @@ class Index(Protocol):
 
     def __len__(self) -> int: ...
     def add(self, vectors: Tensor, ids: Tensor) -> None: ...  # (N, D) float, (N,) int64 >= 0, all new
+    def delete(self, ids: Tensor) -> None: ...  # (n,) stored ids, each once; one unknown: ValueError, nothing deleted
+    def update(self, vectors: Tensor, ids: Tensor) -> None: ...  # new vectors (n, D) of stored ids (n,), as delete
     def search(
         self, vectors: Tensor, k: int, *, query_ids: Tensor | None = None, allowed: Tensor | None = None
     ) -> Rankings: ...  # query_ids: own rows are left out; allowed: only these ids

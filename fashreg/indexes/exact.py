@@ -43,6 +43,14 @@ class ExactIndex:
         """Add vectors (N, D) under new ids (N,) int64 >= 0; all of them or, on a ValueError, none."""
         self._rows.add(vectors, ids)
 
+    def delete(self, ids: Tensor) -> None:
+        """Forget stored ids (n,), each given once; all of them or, on a ValueError, none."""
+        self._rows.delete(ids)
+
+    def update(self, vectors: Tensor, ids: Tensor) -> None:
+        """Give stored ids (n,) other vectors (n, D); all of them or, on a ValueError, none."""
+        self._rows.update(vectors, ids)
+
     def search(
         self, vectors: Tensor, k: int, *, query_ids: Tensor | None = None, allowed: Tensor | None = None
     ) -> Rankings:

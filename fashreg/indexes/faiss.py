@@ -16,6 +16,7 @@ from fashreg.functional.neighbours import check_query_ids
 from fashreg.functional.pair_scores import product_error, rank_candidates
 from fashreg.indexes.folder import load_as, save_index
 from fashreg.indexes.rows import Rows
+from fashreg.indexes.slots import Slots
 from fashreg.values import Rankings
 
 _SPARE = 16  # candidates beyond those wanted: room for the query itself and for ties
@@ -69,6 +70,7 @@ class FaissIndex:
         if min(n for n in (nprobe, ef_search, train_min, refine, threads, 1) if n is not None) < 1:
             raise ValueError("nprobe, ef_search, train_min, refine and threads must be at least 1")
         self._rows = Rows(embed_dim, metric)
+        self._slots = Slots()
         self._structure = None if factory == "Flat" else _made(factory, embed_dim)
         self._needed = _tuned(self._structure, factory, nprobe, ef_search, train_min)
 
@@ -82,15 +84,20 @@ class FaissIndex:
 
     def add(self, vectors: Tensor, ids: Tensor) -> None:
         """Add vectors (N, D) under new ids (N,) int64 >= 0; all of them or, on a ValueError, none."""
+        before = len(self)
         self._rows.add(vectors, ids)
-        if self._structure is None or (not self.trained and len(self) < self._needed):
-            return
-        with _faiss_threads(self.threads):
-            if self.trained:
-                self._structure.add(self._rows.latest.numpy())
-                return
-            self._structure.train(self._rows.vectors.numpy())
-            self._structure.add(self._rows.vectors.numpy())
+        self._put(torch.arange(before, len(self)))
+
+    def delete(self, ids: Tensor) -> None:
+        """Forget stored ids (n,), each given once; all of them or, on a ValueError, none."""
+        self._slots.close_gaps(self._rows.delete(ids))
+        self._put(torch.arange(0))
+
+    def update(self, vectors: Tensor, ids: Tensor) -> None:
+        """Give stored ids (n,) other vectors (n, D); all of them or, on a ValueError, none."""
+        rows = self._rows.update(vectors, ids)
+        self._slots.vacate(rows)
+        self._put(rows)
 
     @torch.no_grad()
     def search(
@@ -105,8 +112,9 @@ class FaissIndex:
         where = None if allowed is None else self._rows.where(allowed)
         fetch = k * (self.refine if self._structure is not None else 1) + _SPARE
         fetch = fetch if where is None else -(-fetch * len(self) // len(where))
+        fetch += len(self._slots) - len(self) if self.trained else 0
         ready = self._structure is None or self.trained
-        if k < 1 or not ready or fetch > min(_MOST_CANDIDATES, len(self)) or not len(queries):
+        if k < 1 or not ready or fetch > min(_MOST_CANDIDATES, max(len(self), len(self._slots))) or not len(queries):
             return self._rows.gallery(allowed).search(queries, k, query_ids)
         columns, floor = self._candidates(queries, fetch)
         columns = self._left(columns, query_ids, where)
@@ -138,14 +146,29 @@ class FaissIndex:
         """The index saved in a folder, its structure made again; ModelError naming the file that is damaged."""
         return load_as(cls, folder)
 
+    def _put(self, rows: Tensor) -> None:
+        """Tell the structure of new or changed rows (n,); train it when it can be, renew it when it is sparse."""
+        if self._structure is None or (not self.trained and len(self) < self._needed):
+            return
+        with _faiss_threads(self.threads):
+            if not self.trained:
+                self._structure.train(self._rows.vectors.numpy())
+                rows = torch.arange(len(self))
+            elif self._slots.sparse:
+                self._structure.reset()
+                self._slots, rows = Slots(), torch.arange(len(self))
+            if len(rows):
+                self._structure.add(self._rows.vectors[rows].numpy())
+        self._slots.take(rows)
+
     def _candidates(self, queries: Tensor, fetch: int) -> tuple[Tensor, Tensor]:
         """Positions (Q, fetch), -1 for none, and the score below which nothing was left out (-inf if unknown)."""
         import faiss
 
         with _faiss_threads(self.threads):
             if self._structure is not None:
-                _, columns = self._structure.search(queries.numpy(), fetch)
-                return torch.from_numpy(columns), torch.full((len(queries),), -torch.inf)
+                _, slots = self._structure.search(queries.numpy(), fetch)
+                return self._slots.rows_of(torch.from_numpy(slots)), torch.full((len(queries),), -torch.inf)
             rows = self._rows.vectors.numpy()
             scores, columns = faiss.knn(queries.numpy(), rows, fetch, metric=faiss.METRIC_INNER_PRODUCT)
         error = product_error(queries, self._rows.gallery().largest)

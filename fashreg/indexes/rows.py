@@ -18,7 +18,10 @@ _UNIT = 1e-6  # a row this close to length 1 is kept bit for bit
 
 
 class Rows:
-    """Vectors (N, D) fp32 with unique ids, in the order they were added. With "cosine" they are made unit."""
+    """Vectors (N, D) fp32 with unique ids, in the order they were added; an updated row stays where it is.
+
+    With "cosine" they are made unit.
+    """
 
     def __init__(self, embed_dim: int, metric: Metric) -> None:
         if embed_dim < 1:
@@ -29,6 +32,7 @@ class Rows:
         self._vectors: list[Tensor] = [torch.zeros(0, embed_dim)]
         self._ids: list[Tensor] = [torch.zeros(0, dtype=torch.int64)]
         self._ordered = np.zeros(0, dtype=np.int64)
+        self._places: Ids | None = None  # row of each of the ordered ids, made when asked for
         self._gallery: Gallery | None = None
 
     def __len__(self) -> int:
@@ -68,18 +72,42 @@ class Rows:
     def add(self, vectors: Tensor, ids: Tensor) -> None:
         """Append a copy of the rows; ValueError and no change when an id is taken, negative or given twice."""
         rows = self.prepared(vectors, "the vectors to add")
-        if ids.shape != rows.shape[:1] or ids.dtype.is_floating_point or ids.dtype == torch.bool:
-            raise ValueError(f"{len(rows)} vectors need as many integer ids, got {ids.dtype} {tuple(ids.shape)}")
-        new = ids.detach().cpu().long().clone()
+        new = _checked_ids(ids, "added", len(rows))
         ordered = np.sort(new.numpy())
         if len(ordered) and ordered[0] < 0:
             raise ValueError(f"ids must be 0 or larger, got {ordered[0]}")
-        _refuse(ordered[1:][ordered[1:] == ordered[:-1]], "given twice")
-        _refuse(ordered[_contains(self._ordered, ordered)], "in the index already")
+        _refuse(ordered[_contains(self._ordered, ordered)], "in the index already", "added")
         self._vectors.append(rows.clone() if rows.data_ptr() == vectors.data_ptr() else rows)
         self._ids.append(new)
-        self._gallery = None
+        self._gallery = self._places = None
         self._ordered = np.sort(np.concatenate([self._ordered, ordered]), kind="stable")  # two sorted runs: a merge
+
+    def delete(self, ids: Tensor) -> Tensor:
+        """Forget the rows of these ids and close the gaps; gives the mask (N,) of the rows that stay.
+
+        ValueError and no change when an id is not stored or given twice.
+        """
+        stay = torch.ones(len(self), dtype=torch.bool)
+        stay[self._stored(_checked_ids(ids, "deleted"), "deleted")] = False
+        if not stay.all():
+            kept = self.ids[stay]
+            self._vectors, self._ids = [self.vectors[stay]], [kept]
+            self._ordered = np.sort(kept.numpy())
+            self._gallery = self._places = None
+        return stay
+
+    @torch.no_grad()
+    def update(self, vectors: Tensor, ids: Tensor) -> Tensor:
+        """Give stored ids (n,) other vectors (n, D); gives the rows (n,) they stand in.
+
+        ValueError and no change when an id is not stored or given twice.
+        """
+        rows = self.prepared(vectors, "the new vectors")
+        where = self._stored(_checked_ids(ids, "updated", len(rows)), "updated")
+        if len(where):
+            self._vectors = [self.vectors.index_copy(0, where, rows)]
+            self._gallery = None
+        return where
 
     def prepared(self, vectors: Tensor, what: str) -> Tensor:
         """Vectors as they are stored and asked: fp32 on the CPU, of width D, finite, unit with "cosine"."""
@@ -98,7 +126,20 @@ class Rows:
         known = _contains(self._ordered, wanted)
         if not known.all():
             raise ValueError(f"allowed ids must be in the index; {_some(wanted[~known])} not")
-        return torch.isin(self.ids, torch.from_numpy(wanted)).nonzero().flatten()
+        return self._rows_of(wanted).sort().values
+
+    def _stored(self, ids: Tensor, done: str) -> Tensor:
+        """Rows of these ids, in their order."""
+        known = _contains(self._ordered, ids.numpy())
+        if not known.all():
+            strange = np.unique(ids.numpy()[~known])
+            raise ValueError(f"ids must be in the index; {_some(strange)} not; nothing was {done}")
+        return self._rows_of(ids.numpy())
+
+    def _rows_of(self, ids: Ids) -> Tensor:
+        if self._places is None:
+            self._places = self.ids.argsort().numpy()
+        return torch.from_numpy(self._places[np.searchsorted(self._ordered, ids)])
 
 
 def _unit(rows: Tensor) -> Tensor:
@@ -110,6 +151,17 @@ def _unit(rows: Tensor) -> Tensor:
     return torch.where(other, rows / length.clamp(min=1e-300), rows).float()
 
 
+def _checked_ids(ids: Tensor, done: str, count: int | None = None) -> Tensor:
+    """A copy of integer ids (n,), none of them twice; `count`: how many there must be."""
+    if ids.ndim != 1 or ids.dtype.is_floating_point or ids.dtype == torch.bool or count not in (None, len(ids)):
+        what = "ids (n,) must be integers" if count is None else f"{count} vectors need as many integer ids"
+        raise ValueError(f"{what}, got {ids.dtype} {tuple(ids.shape)}; nothing was {done}")
+    own = ids.detach().cpu().long().clone()
+    ordered = np.sort(own.numpy())
+    _refuse(ordered[1:][ordered[1:] == ordered[:-1]], "given twice", done)
+    return own
+
+
 def _contains(ordered: Ids, ids: Ids) -> Mask:
     if not len(ordered):
         return np.zeros(len(ids), dtype=np.bool_)
@@ -117,9 +169,9 @@ def _contains(ordered: Ids, ids: Ids) -> Mask:
     return np.equal(ordered[at], ids)
 
 
-def _refuse(bad: Ids, why: str) -> None:
+def _refuse(bad: Ids, why: str, done: str) -> None:
     if len(bad):
-        raise ValueError(f"ids must be unique; {_some(np.unique(bad))} {why}; nothing was added")
+        raise ValueError(f"ids must be unique; {_some(np.unique(bad))} {why}; nothing was {done}")
 
 
 def _some(ids: Ids) -> str:
