@@ -68,7 +68,8 @@ class Relevance:
     query_ids: (Q,) int64. group: (Q,) int64, the group of each query. offsets: (G + 1,) int64 and
     ids: (R,) int64: group g's relevant ids are `ids[offsets[g]:offsets[g + 1]]`, ascending within a group.
     grades: (R,) float gains for nDCG, or None for 0/1 relevance.
-    A query's own id is never relevant to it. Built by `fashreg.functional.relevance`.
+    query_sources: (Q,) and sources: (R,) int64, or None: a relevant id of the query's own source does not count for it;
+    negative = no source. A query's own id is never relevant to it. Built by `fashreg.functional.relevance`.
     """
 
     query_ids: Tensor
@@ -76,6 +77,8 @@ class Relevance:
     offsets: Tensor
     ids: Tensor
     grades: Tensor | None = None
+    query_sources: Tensor | None = None
+    sources: Tensor | None = None
 
     def __len__(self) -> int:
         return int(self.query_ids.shape[0])

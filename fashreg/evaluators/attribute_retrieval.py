@@ -9,8 +9,8 @@ from pydantic import Field
 from torch import Tensor
 
 from fashreg.functional import metrics as m
+from fashreg.functional.judged import Judged
 from fashreg.functional.neighbours import WHOLE_RANKING
-from fashreg.functional.pair_scores import padded
 from fashreg.functional.relevance import counts
 from fashreg.values import Rankings, Relevance
 
@@ -68,16 +68,18 @@ class AttributeRetrievalEvaluator:
         """Average precision without a cut-off needs the whole ranking."""
         return WHOLE_RANKING
 
-    def per_query(self, rankings: Rankings, relevance: Relevance) -> dict[str, Tensor]:
+    def from_judged(self, judged: Judged, relevance: Relevance) -> dict[str, Tensor]:
         """The numbers of one attribute before the mean, (Q,) float64; NaN where a query does not count."""
-        rankings = padded(rankings, max(self.ks, default=1))
-        judged = m.judge(rankings, relevance)
-        items = (rankings.ids >= 0).sum(1)
-        values = {"map": m.average_precision(judged), "map_random": m.random_average_precision(items, judged.counts)}
+        chance = m.random_average_precision(judged.items, judged.counts)
+        values = {"map": m.average_precision(judged), "map_random": chance}
         values |= {f"recall@{k}": m.recall_at_k(judged, k) for k in self.ks}
         if self.without_relevant == "zero":
             values = {name: value.nan_to_num(0.0) for name, value in values.items()}
         return values
+
+    def per_query(self, rankings: Rankings, relevance: Relevance) -> dict[str, Tensor]:
+        """The same, from rankings."""
+        return self.from_judged(m.judge(rankings, relevance), relevance)
 
     def __call__(self, rankings: Rankings, relevance: Relevance) -> dict[str, float]:
         """The numbers of one attribute."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from difflib import get_close_matches
 from typing import Annotated
 
@@ -11,34 +12,39 @@ from pydantic import Field
 from torch import Tensor
 
 from fashreg.functional import metrics as m
+from fashreg.functional.judged import Judged
 from fashreg.functional.neighbours import WHOLE_RANKING
-from fashreg.functional.pair_scores import padded
 from fashreg.functional.relevance import counts
 from fashreg.values import Rankings, Relevance
 
-_AT_K: dict[str, Callable[[m.Judged, int], Tensor]] = {
+_AT_K: dict[str, Callable[[Judged, int], Tensor]] = {
     "recall": m.recall_at_k,
+    "hit-rate": m.recall_at_k,
+    "share-found": m.share_found_at_k,
     "precision": m.precision_at_k,
     "mrr": m.reciprocal_rank,
 }
-_AT_R: dict[str, Callable[[m.Judged], Tensor]] = {"map@r": m.map_at_r, "r-precision": m.r_precision}
-_WHOLE: dict[str, Callable[[m.Judged], Tensor]] = {"map": m.average_precision, "mrr": m.reciprocal_rank}
-_CHOICES = (*(f"{name}@k" for name in (*_AT_K, "ndcg")), *_AT_R, *_WHOLE)
+_GAINS = ("ndcg", "binary-ndcg")
+_AT_R: dict[str, Callable[[Judged], Tensor]] = {"map@r": m.map_at_r, "r-precision": m.r_precision}
+_WHOLE: dict[str, Callable[[Judged], Tensor]] = {"map": m.average_precision, "mrr": m.reciprocal_rank}
+_CHOICES = (*(f"{name}@k" for name in (*_AT_K, *_GAINS)), *_AT_R, *_WHOLE)
 
 
 class RetrievalEvaluator:
-    """Recall@k, MAP@R, R-precision, MRR, mAP, precision@k and nDCG@k, each the mean over queries.
+    """Recall@k, MAP@R, R-precision, MRR, mAP, precision@k, nDCG@k and their kin, each the mean over queries.
 
     With R relevant items of a query (itself left out), rel(i) = 1 where rank i is relevant and
     P(i) = (1/i) sum_{j<=i} rel(j):
 
-        recall@k     1 when one of the first k is relevant, else 0 (elsewhere: hit rate, success@k)
-        precision@k  P(k)
-        map@r        (1/R) sum_{i<=R} rel(i) P(i)
-        r-precision  P(R)
-        map          (1/R) sum_i rel(i) P(i) over the whole ranking
-        mrr, mrr@k   1 / rank of the first relevant item; beyond k it counts 0
-        ndcg@k       DCG@k over the best possible DCG@k; gains are the grades, or 1
+        recall@k       1 when one of the first k is relevant, else 0; `hit-rate@k` is another name of it
+        share-found@k  (1/R) sum_{i<=k} rel(i), which information retrieval calls recall
+        precision@k    P(k)
+        map@r          (1/R) sum_{i<=R} rel(i) P(i)
+        r-precision    P(R)
+        map            (1/R) sum_i rel(i) P(i) over the whole ranking
+        mrr, mrr@k     1 / rank of the first relevant item; beyond k it counts 0
+        ndcg@k         DCG@k over the best possible DCG@k; gains are the grades, or 1
+        binary-ndcg@k  the same with gains of 1 where there are grades
 
     All are fractions. Queries without relevant items do not count; when there is no other, ValueError.
     `per_query` gives the numbers before the mean, NaN for queries that do not count.
@@ -75,12 +81,13 @@ class RetrievalEvaluator:
         deepest = int(counts(relevance).max()) if len(relevance) and any(n in _AT_R for n in self._names) else 1
         return max([1, deepest, *(_cut(name) for name in self._names)])
 
-    def per_query(self, rankings: Rankings, relevance: Relevance) -> dict[str, Tensor]:
+    def from_judged(self, judged: Judged, relevance: Relevance) -> dict[str, Tensor]:
         """Each metric before the mean, (Q,) float64 by name; NaN where a query has no relevant item."""
-        if any(name in _WHOLE for name in self._names):  # whole rankings may be shorter than k
-            rankings = padded(rankings, max(_cut(name) for name in self._names))
-        judged = m.judge(rankings, relevance)
-        return {name: _value(name, judged, rankings, relevance) for name in self._names}
+        return {name: _value(name, judged, relevance) for name in self._names}
+
+    def per_query(self, rankings: Rankings, relevance: Relevance) -> dict[str, Tensor]:
+        """The same, from rankings."""
+        return self.from_judged(m.judge(rankings, relevance), relevance)
 
     def __call__(self, rankings: Rankings, relevance: Relevance) -> dict[str, float]:
         """Mean over the queries that have relevant items, by name."""
@@ -92,7 +99,7 @@ def _expanded(metric: str, ks: tuple[int, ...]) -> list[str]:
     if metric in _AT_R or metric in _WHOLE:
         return [metric]
     name, _, cut = metric.partition("@")
-    if (name in _AT_K or name == "ndcg") and re.fullmatch(r"k|[1-9]\d*", cut):
+    if (name in _AT_K or name in _GAINS) and re.fullmatch(r"k|[1-9]\d*", cut):
         return [f"{name}@{k}" for k in ks] if cut == "k" else [metric]
     near = get_close_matches(metric, _CHOICES, n=1, cutoff=0.5)
     hint = f"; did you mean {near[0]!r}?" if near else ""
@@ -105,12 +112,14 @@ def _cut(name: str) -> int:
     return int(tail) if tail.isdigit() else 0
 
 
-def _value(name: str, judged: m.Judged, rankings: Rankings, relevance: Relevance) -> Tensor:
+def _value(name: str, judged: Judged, relevance: Relevance) -> Tensor:
     if name in _AT_R:
         return _AT_R[name](judged)
     if name in _WHOLE:
         return _WHOLE[name](judged)
     kind = name.partition("@")[0]
+    if kind == "binary-ndcg":
+        return m.ndcg_at_k(replace(judged, gains=None), replace(relevance, grades=None), _cut(name))
     if kind == "ndcg":
-        return m.ndcg_at_k(rankings, relevance, _cut(name))
+        return m.ndcg_at_k(judged, relevance, _cut(name))
     return _AT_K[kind](judged, _cut(name))

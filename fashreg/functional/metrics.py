@@ -1,46 +1,39 @@
 """Retrieval metrics, exact, one number per query. Each is a fraction 0..1, larger is better.
 
-`judge(rankings, relevance)` looks every ranked item up once; the metrics are functions of what it found and give (Q,)
-float64, NaN for a query without relevant items. `average` takes the mean over the others. In the formulas R is the
-number of relevant items of a query (itself left out), rel(i) is 1 when the item at rank i is relevant and 0 otherwise,
-and P(i) = (1/i) sum_{j<=i} rel(j) is the precision at rank i.
+`judge(rankings, relevance)` looks every ranked item up once and keeps the ranks of the hits; the metrics are functions
+of these and give (Q,) float64, NaN for a query without relevant items. `average` takes the mean over the others. In the
+formulas R is the number of relevant items of a query (itself and what is excluded left out), rel(i) is 1 when the item
+at rank i is relevant and 0 otherwise, and P(i) = (1/i) sum_{j<=i} rel(j) is the precision at rank i.
+
+Rankings may be shorter than a metric asks for as long as what was not seen cannot change it; otherwise ValueError.
+docs/metrics.md writes every definition out, with the names that other libraries use.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
-from fashreg.functional.relevance import counts, gains, hits
+from fashreg.functional.judged import Judged, joined, judged_from_hits
+from fashreg.functional.relevance import counts, hit_positions, relevant_of
 from fashreg.values import Rankings, Relevance
 
+DEFINITIONS = 2  # grows when a metric of the same name comes to mean something else; part of an evaluation's protocol
 _EULER = 0.57721566490153286
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Judged:
-    """Rankings held against relevance. hits: (Q, K) bool, best first. counts: (Q,) int64, R of each query.
-
-    complete: (Q,) bool: the ranking ended in padding, so it holds all there was.
-    """
-
-    hits: Tensor
-    counts: Tensor
-    complete: Tensor
-
-    @property
-    def depth(self) -> int:
-        """K, how many ranks were seen."""
-        return int(self.hits.shape[1])
+_NEVER = 2**62  # rank of the first hit where there is none
+_BLOCK = 1 << 22  # listed relevant items looked at at once
 
 
 def judge(rankings: Rankings, relevance: Relevance) -> Judged:
-    """Look up which ranked items are relevant."""
-    ids = rankings.ids
-    complete = ids[:, -1] < 0 if ids.shape[1] else torch.zeros(len(ids), dtype=torch.bool, device=ids.device)
-    return Judged(hits(relevance, ids), counts(relevance), complete)
+    """Look up where the relevant items stand."""
+    ids, total, parts = rankings.ids, counts(relevance), []
+    items = (ids >= 0).sum(1)
+    grades = None if relevance.grades is None else relevance.grades.double()
+    for rows, positions in hit_positions(relevance, ids):
+        found = positions >= 0
+        gains = None if grades is None else grades[positions] if len(grades) else found.double()
+        parts.append(judged_from_hits(found, total[rows], items[rows], gains))
+    return joined(parts) if parts else judged_from_hits(ids >= 0, total, items, None if grades is None else ids)
 
 
 def average(values: Tensor) -> float:
@@ -54,16 +47,28 @@ def average(values: Tensor) -> float:
 def recall_at_k(judged: Judged, k: int) -> Tensor:
     """1 when at least one of the first k items is relevant, else 0: `recall@k` as metric learning reports it.
 
-    Elsewhere the same is called hit rate, success@k or top-k accuracy, and "recall" means the share of the relevant
-    items that were found. Source: Song et al., "Deep Metric Learning via Lifted Structured Feature Embedding",
-    CVPR 2016, https://arxiv.org/abs/1511.06452
+    Elsewhere the same is called hit rate (`hit-rate@k`), success@k or top-k accuracy, and "recall" means the share of
+    the relevant items that were found, which is `share_found_at_k` here. Source: Song et al., "Deep Metric Learning via
+    Lifted Structured Feature Embedding", CVPR 2016, https://arxiv.org/abs/1511.06452
     """
-    return _known(_first(judged, k).any(1), judged)
+    _needs(judged, k)
+    return _known(_first_rank(judged) <= k, judged)
 
 
 def precision_at_k(judged: Judged, k: int) -> Tensor:
     """P(k): the share of relevant items among the first k; places that stay empty count as misses."""
-    return _known(_first(judged, k).sum(1).double() / k, judged)
+    _needs(judged, k)
+    return _known(_found_within(judged, k) / k, judged)
+
+
+def share_found_at_k(judged: Judged, k: int) -> Tensor:
+    """(1/R) sum_{i<=k} rel(i): the share of the relevant items found within k, "recall@k" of information retrieval.
+
+    It cannot reach 1 where R > k. Source: Manning, Raghavan, Schuetze, "Introduction to Information Retrieval", 2008,
+    section 8.3
+    """
+    _needs(judged, k)
+    return _known(_found_within(judged, k) / judged.counts, judged)
 
 
 def r_precision(judged: Judged) -> Tensor:
@@ -71,7 +76,8 @@ def r_precision(judged: Judged) -> Tensor:
 
     Source: Manning, Raghavan, Schuetze, "Introduction to Information Retrieval", 2008, section 8.4
     """
-    return _known(_within_r(judged).sum(1).double() / judged.counts, judged)
+    _needs_r(judged)
+    return _known(_found_within(judged, judged.counts) / judged.counts, judged)
 
 
 def map_at_r(judged: Judged) -> Tensor:
@@ -79,7 +85,9 @@ def map_at_r(judged: Judged) -> Tensor:
 
     Source: Musgrave et al., "A Metric Learning Reality Check", ECCV 2020, https://arxiv.org/abs/2003.08505
     """
-    return _known(_precision_sum(_within_r(judged)) / judged.counts, judged)
+    _needs_r(judged)
+    within = judged.ranks <= judged.counts[judged.owners()]
+    return _known(judged.sums(torch.where(within, _precisions(judged), 0.0)) / judged.counts, judged)
 
 
 def average_precision(judged: Judged) -> Tensor:
@@ -87,43 +95,49 @@ def average_precision(judged: Judged) -> Tensor:
 
     ValueError when a relevant item was not ranked although the ranking does not hold the whole gallery.
     """
-    unseen = (judged.hits.sum(1) < judged.counts) & ~judged.complete
+    unseen = judged.unseen()
     if unseen.any():
         raise ValueError(
             f"average precision needs the whole ranking; {int(unseen.sum())} queries have relevant items beyond the "
             f"{judged.depth} ranks given (or outside the gallery)"
         )
-    return _known(_precision_sum(judged.hits) / judged.counts, judged)
+    return _known(judged.sums(_precisions(judged)) / judged.counts, judged)
 
 
 def reciprocal_rank(judged: Judged, k: int | None = None) -> Tensor:
     """1 / rank of the first relevant item. Within the first k (`mrr@k`) 0 when there is none; without k, all ranks.
 
     ValueError without k when a query's first relevant item was not ranked and the ranking does not hold the gallery.
+    Source: Voorhees, "The TREC-8 Question Answering Track Report", TREC 1999
     """
-    found = judged.hits if k is None else _first(judged, k)
-    ranks = torch.arange(1, found.shape[1] + 1, dtype=torch.float64, device=found.device)
-    best = (found / ranks).amax(1) if found.shape[1] else ranks.new_zeros(len(found))
-    if k is None and ((best == 0) & (judged.counts > 0) & ~judged.complete).any():
-        raise ValueError(
-            f"mrr needs the rank of the first relevant item; it lies beyond the {judged.depth} ranks given"
-        )
-    return _known(best, judged)
+    first = _first_rank(judged)
+    if k is None:
+        if (judged.unseen() & (first == _NEVER)).any():
+            raise ValueError(
+                f"mrr needs the rank of the first relevant item; it lies beyond the {judged.depth} ranks given"
+            )
+        k = _NEVER - 1
+    else:
+        _needs(judged, k)
+    return _known(torch.where(first <= k, 1.0 / first.double(), 0.0), judged)
 
 
-def ndcg_at_k(rankings: Rankings, relevance: Relevance, k: int) -> Tensor:
+def ndcg_at_k(judged: Judged, relevance: Relevance, k: int) -> Tensor:
     """DCG@k / best possible DCG@k with DCG@k = sum_{i<=k} gain(i) / log2(i + 1).
 
     gain: the grade of a relevant item as it is (linear), 1 without grades; for 2^grade - 1 give such grades.
+    relevance: what was judged; its grades say what the best order would gain.
     Source: Jarvelin, Kekalainen, "Cumulated gain-based evaluation of IR techniques", TOIS 2002 (with base-2 discount
     from rank 1, as scikit-learn's ndcg_score).
     """
-    _needs(rankings.ids.shape[1], k)
-    discount = 1.0 / torch.arange(2, k + 2, dtype=torch.float64, device=rankings.ids.device).log2()
-    found = gains(relevance, rankings.ids[:, :k]) @ discount
-    total = counts(relevance)
-    best = _best_gains(relevance, total, k) @ discount
-    return torch.where(total > 0, found / best, torch.nan)
+    _needs(judged, k)
+    if (judged.gains is None) != (relevance.grades is None):
+        raise ValueError("hits were judged by another relevance: both or neither must have grades")
+    gains = torch.ones_like(judged.ranks, dtype=torch.float64) if judged.gains is None else judged.gains
+    gains = torch.where(judged.ranks <= k, gains / (judged.ranks + 1).double().log2(), 0.0)
+    discount = 1.0 / torch.arange(2, k + 2, dtype=torch.float64, device=gains.device).log2()
+    best = _best_gains(relevance, judged.counts, k) @ discount
+    return torch.where(judged.counts > 0, judged.sums(gains) / best, torch.nan)
 
 
 def random_average_precision(items: Tensor, relevant: Tensor) -> Tensor:
@@ -142,46 +156,57 @@ def _known(values: Tensor, judged: Judged) -> Tensor:
     return torch.where(judged.counts > 0, values.double(), torch.nan)
 
 
-def _first(judged: Judged, k: int) -> Tensor:
-    _needs(judged.depth, k)
-    return judged.hits[:, :k]
-
-
-def _needs(depth: int, k: int) -> None:
+def _needs(judged: Judged, k: int) -> None:
+    """ValueError when ranks up to k could hold a relevant item that was not seen."""
     if k < 1:
         raise ValueError(f"k must be at least 1, got {k}")
-    if depth < k:
-        raise ValueError(f"a metric at {k} needs {k} ranks, and the rankings hold {depth}")
+    if judged.depth is not None and judged.depth < k and judged.unseen().any():
+        raise ValueError(f"a metric at {k} needs {k} ranks, and the rankings hold {judged.depth}")
 
 
-def _within_r(judged: Judged) -> Tensor:
-    """(Q, max R) bool: hits among the first R ranks of each query."""
-    deepest = int(judged.counts.max()) if len(judged.counts) else 0
-    if judged.depth < deepest:
+def _needs_r(judged: Judged) -> None:
+    """The same with each query's own R for k."""
+    if judged.depth is None:
+        return
+    short = judged.unseen() & (judged.counts > judged.depth)
+    if short.any():
+        deepest = int(judged.counts[short].max())
         raise ValueError(
             f"a query has {deepest} relevant items, so R ranks are {deepest}; the rankings hold {judged.depth}"
         )
-    ranks = torch.arange(deepest, device=judged.hits.device)
-    return judged.hits[:, :deepest] & (ranks < judged.counts[:, None])
 
 
-def _precision_sum(found: Tensor) -> Tensor:
-    """sum_i rel(i) P(i) over the columns of hits (Q, K), in fp64."""
-    ranks = torch.arange(1, found.shape[1] + 1, dtype=torch.float64, device=found.device)
-    return (found.cumsum(1, dtype=torch.float64) / ranks).mul_(found).sum(1)
+def _precisions(judged: Judged) -> Tensor:
+    """(H,) float64: P at the rank of each hit."""
+    return judged.places().double() / judged.ranks
+
+
+def _found_within(judged: Judged, limit: int | Tensor) -> Tensor:
+    """(Q,) float64: hits among the first `limit` ranks; one limit, or (Q,) of them."""
+    limits = limit[judged.owners()] if isinstance(limit, Tensor) else limit
+    return judged.sums(judged.ranks <= limits)
+
+
+def _first_rank(judged: Judged) -> Tensor:
+    """(Q,) int64: rank of the first hit."""
+    some = judged.offsets.diff() > 0
+    first = torch.full_like(judged.counts, _NEVER)
+    first[some] = judged.ranks[judged.offsets[:-1][some]]
+    return first
 
 
 def _best_gains(relevance: Relevance, total: Tensor, k: int) -> Tensor:
     """(Q, k) float64: the k largest grades of what is relevant to each query, largest first, 0 beyond."""
-    if relevance.grades is None or not len(relevance.ids):
+    if relevance.grades is None:
         return (torch.arange(k, device=total.device) < total[:, None]).double()
-    sizes = relevance.offsets.diff()
-    owner = torch.arange(len(sizes), device=sizes.device).repeat_interleave(sizes)
-    order = relevance.grades.argsort(descending=True, stable=True)
-    order = order[owner[order].argsort(stable=True)]  # by group, largest grade first
-    at = relevance.offsets[relevance.group][:, None] + torch.arange(k + 1, device=sizes.device)
-    inside = at < relevance.offsets[relevance.group + 1][:, None]
-    at = order[at.clamp(max=len(order) - 1)]
-    inside &= relevance.ids[at] != relevance.query_ids[:, None]  # itself left out: k + 1 were looked at
-    found = torch.where(inside, relevance.grades.double()[at], 0.0)
-    return found.sort(1, descending=True).values[:, :k]
+    best = [torch.zeros(0, k, dtype=torch.float64, device=total.device)]
+    step = max(1, _BLOCK // max(1, int(relevance.offsets.diff().max()))) if len(total) else 1
+    for start in range(0, len(total), step):
+        offsets, _, grades = relevant_of(relevance, slice(start, start + step))
+        assert grades is not None
+        sizes = offsets.diff()
+        owner = torch.arange(len(sizes), device=sizes.device).repeat_interleave(sizes)
+        written = grades.new_zeros(len(sizes), max(k, int(sizes.max())))
+        written[owner, torch.arange(len(grades), device=sizes.device) - offsets[owner]] = grades
+        best.append(written.topk(k, 1).values)
+    return torch.cat(best)

@@ -7,6 +7,7 @@ O(Q K log N). Labels and ids are int64 of any size; they are compared as integer
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -17,12 +18,20 @@ _BLOCK = 1 << 22  # ranked items judged at once
 
 
 def relevance_from_labels(
-    query_labels: Tensor, query_ids: Tensor, gallery_labels: Tensor, gallery_ids: Tensor
+    query_labels: Tensor,
+    query_ids: Tensor,
+    gallery_labels: Tensor,
+    gallery_ids: Tensor,
+    *,
+    query_sources: Tensor | None = None,
+    gallery_sources: Tensor | None = None,
 ) -> Relevance:
     """An item is relevant to a query when both have the same label.
 
     query_labels, query_ids: (Q,) int64. gallery_labels, gallery_ids: (N,) int64. A query may itself be in the gallery;
     its own id is never relevant to it. A negative query id means that the query is in no gallery.
+    query_sources: (Q,), gallery_sources: (N,) int64, both or none: an item of the query's own source (the same camera,
+    shop or shoot) is not relevant to it either; negative = no source, excludes nothing.
     """
     query_labels, query_ids = _integers("query_labels", query_labels), _integers("query_ids", query_ids)
     labels, ids = _integers("gallery_labels", gallery_labels), _gallery_ids(gallery_ids)
@@ -36,7 +45,8 @@ def relevance_from_labels(
     known[known.clone()] = names[group[known]] == query_labels[known]
     group[~known] = len(names)  # one more group, empty, for labels that the gallery does not have
     offsets = torch.cat([sizes.new_zeros(1), sizes.cumsum(0), sizes.sum().reshape(1)])
-    return Relevance(query_ids, group, offsets, ids[order])
+    asked, sources = checked_sources(query_sources, gallery_sources, len(query_ids), len(ids))
+    return Relevance(query_ids, group, offsets, ids[order], None, asked, None if sources is None else sources[order])
 
 
 def relevance_from_pairs(
@@ -75,16 +85,17 @@ def relevance_from_pairs(
 
 
 def counts(relevance: Relevance) -> Tensor:
-    """(Q,) int64: how many items are relevant to each query, itself left out."""
+    """(Q,) int64: how many items are relevant to each query, itself and those of its own source left out."""
     first, last = relevance.offsets[relevance.group], relevance.offsets[relevance.group + 1]
-    own = _Lookup(relevance).positions(relevance.query_ids[:, None], relevance.group)[:, 0] >= 0
-    return last - first - own.long()
+    own = _Lookup(relevance).positions(relevance.query_ids[:, None], relevance.group)
+    listed = last - first - _same_source_counts(relevance)
+    return listed - (_without_same_source(relevance, own, slice(None)) >= 0)[:, 0].long()
 
 
 def hits(relevance: Relevance, ids: Tensor) -> Tensor:
     """(Q, K) bool: is the ranked item relevant? ids: (Q, K) int64, -1 pads; pads and the query itself are no hits."""
     found = torch.empty(ids.shape, dtype=torch.bool, device=ids.device)
-    for rows, positions in _hit_positions(relevance, ids):
+    for rows, positions in hit_positions(relevance, ids):
         found[rows] = positions >= 0
     return found
 
@@ -95,16 +106,63 @@ def gains(relevance: Relevance, ids: Tensor) -> Tensor:
         return hits(relevance, ids).double()
     grades = torch.cat([relevance.grades.double(), relevance.grades.new_zeros(1, dtype=torch.float64)])
     found = torch.empty(ids.shape, dtype=torch.float64, device=ids.device)
-    for rows, positions in _hit_positions(relevance, ids):
+    for rows, positions in hit_positions(relevance, ids):
         found[rows] = grades[positions]  # position -1, no hit, is the zero at the end
     return found
 
 
-def select(relevance: Relevance, rows: Tensor) -> Relevance:
-    """The same relevance for some of the queries. rows: positions (S,) or a mask (Q,)."""
-    return Relevance(
-        relevance.query_ids[rows], relevance.group[rows], relevance.offsets, relevance.ids, relevance.grades
-    )
+def select(relevance: Relevance, rows: Tensor | slice) -> Relevance:
+    """The same relevance for some of the queries. rows: positions (S,), a mask (Q,) or a slice."""
+    sources = None if relevance.query_sources is None else relevance.query_sources[rows]
+    return replace(relevance, query_ids=relevance.query_ids[rows], group=relevance.group[rows], query_sources=sources)
+
+
+def relevant_of(relevance: Relevance, rows: Tensor | slice = slice(None)) -> tuple[Tensor, Tensor, Tensor | None]:
+    """The relevant ids of some queries, written out: offsets (S + 1,), ids ascending within a query, float64 grades.
+
+    What counts as relevant is decided: the query itself and what its source excludes are left out. Takes memory for
+    every pair, so ask for a block of queries at a time.
+    """
+    part = select(relevance, rows)
+    first = part.offsets[part.group]
+    sizes = part.offsets[part.group + 1] - first
+    owner = torch.arange(len(sizes), device=sizes.device).repeat_interleave(sizes)
+    at = torch.arange(len(owner), device=owner.device) + (first - (sizes.cumsum(0) - sizes))[owner]
+    kept = part.ids[at] != part.query_ids[owner]
+    if part.sources is not None and part.query_sources is not None:
+        asked = part.query_sources[owner]
+        kept &= (part.sources[at] != asked) | (asked < 0)
+    at, sizes = at[kept], torch.bincount(owner[kept], minlength=len(sizes))
+    grades = None if part.grades is None else part.grades.double()[at]
+    return torch.cat([sizes.new_zeros(1), sizes.cumsum(0)]), part.ids[at], grades
+
+
+def hit_positions(relevance: Relevance, ids: Tensor) -> Iterator[tuple[slice, Tensor]]:
+    """By blocks of queries: where `relevance.ids` holds each ranked item; -1 for what is no hit. ids: (Q, K)."""
+    if ids.ndim != 2 or len(ids) != len(relevance):
+        raise ValueError(f"rankings of {len(relevance)} queries are (Q, K); got {tuple(ids.shape)}")
+    lookup, step = _Lookup(relevance), max(1, _BLOCK // max(1, ids.shape[1]))
+    for start in range(0, len(ids), step):
+        rows = slice(start, start + step)
+        positions = lookup.positions(ids[rows], relevance.group[rows])
+        positions = torch.where(ids[rows] != relevance.query_ids[rows, None], positions, -1)
+        yield rows, _without_same_source(relevance, positions, rows)
+
+
+def checked_sources(
+    query_sources: Tensor | None, gallery_sources: Tensor | None, queries: int, gallery: int
+) -> tuple[Tensor | None, Tensor | None]:
+    """Both as int64, or both None; ValueError when only one is given or their lengths do not fit."""
+    if query_sources is None and gallery_sources is None:
+        return None, None
+    if query_sources is None or gallery_sources is None:
+        raise ValueError("sources come for the queries and for the gallery, or for neither")
+    asked, sources = _integers("query_sources", query_sources), _integers("gallery_sources", gallery_sources)
+    if (len(asked), len(sources)) != (queries, gallery):
+        raise ValueError(
+            f"{queries} queries and {gallery} gallery rows need as many sources, got {len(asked)} and {len(sources)}"
+        )
+    return asked, sources
 
 
 class _Lookup:
@@ -127,15 +185,27 @@ class _Lookup:
         return torch.where(known & (self.keys[at] == wanted), at, -1)
 
 
-def _hit_positions(relevance: Relevance, ids: Tensor) -> Iterator[tuple[slice, Tensor]]:
-    """By blocks of queries: where `relevance.ids` holds each ranked item; -1 for what is no hit."""
-    if ids.ndim != 2 or len(ids) != len(relevance):
-        raise ValueError(f"rankings of {len(relevance)} queries are (Q, K); got {tuple(ids.shape)}")
-    lookup, step = _Lookup(relevance), max(1, _BLOCK // max(1, ids.shape[1]))
-    for start in range(0, len(ids), step):
-        rows = slice(start, start + step)
-        positions = lookup.positions(ids[rows], relevance.group[rows])
-        yield rows, torch.where(ids[rows] != relevance.query_ids[rows, None], positions, -1)
+def _without_same_source(relevance: Relevance, positions: Tensor, rows: slice) -> Tensor:
+    """positions (q, K) in `relevance.ids` with -1 in place of what the source of the query excludes."""
+    if relevance.sources is None or relevance.query_sources is None or not len(relevance.sources):
+        return positions
+    asked = relevance.query_sources[rows, None]
+    return torch.where((relevance.sources[positions] == asked) & (asked >= 0), -1, positions)
+
+
+def _same_source_counts(relevance: Relevance) -> Tensor:
+    """(Q,) int64: items of the query's group that its source excludes."""
+    if relevance.sources is None or relevance.query_sources is None or not len(relevance.sources):
+        return torch.zeros_like(relevance.group)
+    names, code = torch.unique(relevance.sources, return_inverse=True)
+    sizes = relevance.offsets.diff()
+    groups = torch.arange(len(sizes), device=sizes.device).repeat_interleave(sizes)
+    keys = (groups * len(names) + code).sort().values
+    at = torch.searchsorted(names, relevance.query_sources).clamp_(max=len(names) - 1)
+    known = (names[at] == relevance.query_sources) & (relevance.query_sources >= 0)
+    wanted = relevance.group * len(names) + at
+    found = torch.searchsorted(keys, wanted, right=True) - torch.searchsorted(keys, wanted)
+    return torch.where(known, found, 0)
 
 
 def _integers(name: str, values: Tensor) -> Tensor:

@@ -12,7 +12,9 @@ from torch import Tensor
 
 from fashreg.evaluators.retrieval import RetrievalEvaluator
 from fashreg.functional import metrics as m
-from fashreg.functional.metrics import Judged, judge
+from fashreg.functional.judged import Judged, judged_from_hits
+from fashreg.functional.metrics import judge
+from fashreg.functional.relevance import counts, hits
 from fashreg.testing.evaluator import EvaluatorContract
 from fashreg.values import Rankings, Relevance
 
@@ -23,7 +25,7 @@ class Sound:
     primary = "map@r"
 
     def depth(self, relevance: Relevance) -> int:
-        return max(10, int(m.counts(relevance).max()))
+        return max(10, int(counts(relevance).max()))
 
     def judged(self, rankings: Rankings, relevance: Relevance) -> Judged:
         return judge(rankings, relevance)
@@ -69,16 +71,16 @@ class HitsItself(Sound):
     """The query counts as a hit when it is ranked."""
 
     def judged(self, rankings: Rankings, relevance: Relevance) -> Judged:
-        found = super().judged(rankings, relevance)
-        return replace(found, hits=found.hits | (rankings.ids == relevance.query_ids[:, None]))
+        found = hits(relevance, rankings.ids) | (rankings.ids == relevance.query_ids[:, None])
+        return judged_from_hits(found, counts(relevance))
 
 
 class HitsEmptyPlaces(Sound):
     """An empty place equals a query without identity."""
 
     def judged(self, rankings: Rankings, relevance: Relevance) -> Judged:
-        found = super().judged(rankings, relevance)
-        return replace(found, hits=found.hits | ((rankings.ids < 0) & (relevance.query_ids[:, None] < 0)))
+        empty = (rankings.ids < 0) & (relevance.query_ids[:, None] < 0)
+        return judged_from_hits(hits(relevance, rankings.ids) | empty, counts(relevance))
 
 
 class WorstFirst(Sound):
@@ -100,16 +102,15 @@ class DividesByHits(Sound):
     """AP divides by what was found and not by R."""
 
     def values(self, judged: Judged) -> dict[str, Tensor]:
-        found = judged.hits[:, : max(1, int(judged.counts.max()))].sum(1).clamp(min=1)
-        return {**super().values(judged), "map@r": m.map_at_r(judged) * judged.counts / found}
+        found = m.r_precision(judged) * judged.counts
+        return {**super().values(judged), "map@r": m.map_at_r(judged) * judged.counts / found.clamp(min=1)}
 
 
 class ShareFound(Sound):
     """recall@k is the share of relevant items found, which is another metric of the same name."""
 
     def values(self, judged: Judged) -> dict[str, Tensor]:
-        share = judged.hits[:, :10].sum(1) / judged.counts
-        return {**super().values(judged), "recall@10": share.double()}
+        return {**super().values(judged), "recall@10": m.share_found_at_k(judged, 10)}
 
 
 class ZeroForNone(Sound):
@@ -175,7 +176,7 @@ class SpoilsItsInput(Sound):
 
     def judged(self, rankings: Rankings, relevance: Relevance) -> Judged:
         found = super().judged(rankings, relevance)
-        rankings.ids.masked_fill_(~found.hits, -1)
+        rankings.ids.masked_fill_(~hits(relevance, rankings.ids), -1)
         return found
 
 

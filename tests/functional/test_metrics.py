@@ -36,6 +36,10 @@ def one(metric, *found, **options):
     return float(metric(m.judge(*hits_of(*found)), **options)[0])
 
 
+def ndcg(rankings, relevance, k):
+    return m.ndcg_at_k(m.judge(rankings, relevance), relevance, k)
+
+
 # Plain references, one query at a time: `found` are 0/1 in ranked order, `r` the number of relevant items.
 def plain_ap(found, r, depth=None):
     return sum(sum(found[: i + 1]) / (i + 1) for i, hit in enumerate(found[:depth]) if hit) / r
@@ -101,22 +105,22 @@ def test_ndcg_equals_scikit_learn(k):
     grades, rankings, order, relevant, values = graded(0)
     scores = np.empty((5, 12))
     np.put_along_axis(scores, order, np.arange(12, 0, -1)[None].repeat(5, 0).astype(float), 1)
-    found = m.ndcg_at_k(rankings, relevance_from_pairs(torch.arange(100, 105), relevant, values), k)
+    found = ndcg(rankings, relevance_from_pairs(torch.arange(100, 105), relevant, values), k)
     assert m.average(found) == pytest.approx(ndcg_score(grades, scores, k=k), rel=1e-12)
-    binary = m.ndcg_at_k(rankings, relevance_from_pairs(torch.arange(100, 105), relevant), k)
+    binary = ndcg(rankings, relevance_from_pairs(torch.arange(100, 105), relevant), k)
     assert m.average(binary) == pytest.approx(ndcg_score(grades > 0, scores, k=k), rel=1e-12)
 
 
 def test_the_best_ndcg_does_not_count_the_query_itself():
     relevance = relevance_from_pairs(t(1, 9), [[1, 2, 3], [1, 2, 3]], [[5.0, 1.0, 2.0], [5.0, 1.0, 2.0]])
-    found = m.ndcg_at_k(ranked([3, 2, -1], [3, 2, 1]), relevance, 2)
+    found = ndcg(ranked([3, 2, -1], [3, 2, 1]), relevance, 2)
     assert found[0] == 1.0  # 3 (gain 2), then 2 (gain 1) is the best that there is without 1
     assert found[1] == pytest.approx((2 + 1 / math.log2(3)) / (5 + 2 / math.log2(3)))
 
 
 def test_ndcg_of_queries_without_relevant_items_is_not_a_number():
     relevance = relevance_from_pairs(t(1, 2), [[], []], [[], []])
-    assert m.ndcg_at_k(ranked([3], [4]), relevance, 1).isnan().all()
+    assert ndcg(ranked([3], [4]), relevance, 1).isnan().all()
 
 
 def test_average_precision_equals_scikit_learn():
@@ -202,4 +206,4 @@ def test_rankings_that_are_too_short_are_refused(call, says):
     with pytest.raises(ValueError, match=says):
         call(judged)
     with pytest.raises(ValueError, match="needs 5 ranks"):
-        m.ndcg_at_k(ranked([8, 9]), relevance_from_pairs(t(1), [[5, 6, 7]]), 5)
+        ndcg(ranked([8, 9]), relevance_from_pairs(t(1), [[5, 6, 7]]), 5)
