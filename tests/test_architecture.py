@@ -31,7 +31,18 @@ LEVELS = {
         0,
     ),
     **dict.fromkeys(
-        ("config", "registry", "plugins", "catalog", "manifest", "folder_lock", "strict_json", "strict_tensors"), 1
+        (
+            "config",
+            "registry",
+            "plugins",
+            "catalog",
+            "manifest",
+            "folder_lock",
+            "strict_json",
+            "strict_tensors",
+            "protocol",
+        ),
+        1,
     ),
     **dict.fromkeys(("assembly", "functional"), 2),
     **dict.fromkeys(ROOMS, 3),

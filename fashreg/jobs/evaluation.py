@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,35 +19,11 @@ from fashreg.errors import DataError
 from fashreg.functional.neighbours import nearest
 from fashreg.functional.relevance import counts, relevance_from_labels
 from fashreg.interfaces import Evaluator
+from fashreg.jobs.evaluation_result import Evaluation
 from fashreg.jobs.opening import Model, open_model, open_table
+from fashreg.protocol import LEAVE_ONE_OUT, QUERIES_AGAINST_GALLERY, Protocol
 from fashreg.training.features import embed_table
 from fashreg.values import Embedded, Rankings, Relevance
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What was measured and on what. metrics: fractions 0..1 by name. protocol: what must agree to compare results."""
-
-    metrics: dict[str, float]
-    primary: str
-    protocol: dict[str, Any]
-    counts: dict[str, int] = field(default_factory=dict)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain JSON."""
-        return {"metrics": self.metrics, "primary": self.primary, "counts": self.counts, "protocol": self.protocol}
-
-    def summary(self) -> str:
-        """A few lines for a terminal."""
-        lines = [
-            f"{self.protocol['rule']}: {self.counts['queries']} queries, {self.counts['gallery']} pictures searched"
-        ]
-        if self.counts["queries_without_relevant"]:
-            lines.append(
-                f"  {self.counts['queries_without_relevant']} queries have no relevant picture and do not count"
-            )
-        lines += [f"  {name:<16} {value:.4f}" for name, value in self.metrics.items()]
-        return "\n".join(lines)
 
 
 def evaluate(
@@ -145,15 +121,16 @@ def _judge(
         found, attribute_tally, rule = _judge_attributes(vectors, table, evaluator)
         metrics.update(found)
         tally = {**attribute_tally, **tally}
-    protocol = {
-        "data": table.fingerprint,
-        "source": table.source,
-        "label": None if config is None or not by_label else config.label,
-        "attributes": sorted(table.attributes) if by_attribute else [],
-        "rule": rule,
-        "task": task,
-        "evaluators": [spec_of(e, registered=False) for e in evaluators],
-    }
+    protocol = Protocol(
+        name=rule,
+        data=table.fingerprint,
+        source=table.source,
+        label=None if config is None or not by_label else config.label,
+        attributes=tuple(sorted(table.attributes)) if by_attribute else (),
+        rule=rule,
+        task=task,
+        evaluators=tuple(spec_of(e, registered=False) for e in evaluators),
+    )
     return Evaluation(metrics, evaluators[0].primary, protocol, tally)
 
 
@@ -218,8 +195,8 @@ def _queries_and_gallery(
     whole = Embedded(vectors, torch.from_numpy(codes), torch.from_numpy(table.ids))
     if table.query is None or table.gallery is None:
         part = _part(whole, known)
-        return part, part, "leave-one-out"
-    return _part(whole, table.query & known), _part(whole, table.gallery & known), "queries against gallery"
+        return part, part, LEAVE_ONE_OUT
+    return _part(whole, table.query & known), _part(whole, table.gallery & known), QUERIES_AGAINST_GALLERY
 
 
 def _part(whole: Embedded, mask: NDArray[np.bool_]) -> Embedded:

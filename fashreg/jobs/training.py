@@ -12,7 +12,8 @@ from fashreg import registry
 from fashreg.config import Recipe, read_recipe
 from fashreg.data.table import Table
 from fashreg.encoder import Encoder
-from fashreg.jobs.evaluation import Evaluation, evaluate_table
+from fashreg.jobs.evaluation import evaluate_table
+from fashreg.jobs.evaluation_result import Evaluation
 from fashreg.jobs.parts import Parts, Tables, assemble, read_tables
 from fashreg.strict_json import write_json
 from fashreg.training.allocator import keep_freed_memory
@@ -52,7 +53,7 @@ class TrainedRun:
         report = self.report
         lines = [f"{report.steps} steps in {report.seconds:.0f} s ({report.images_per_second:.0f} images/s)"]
         if self.before is not None and self.after is not None:
-            lines.append(f"{self.after.protocol['source']}: {self.after.protocol['rule']}")
+            lines.append(f"{self.after.protocol.source}: {self.after.protocol.rule}")
             lines.append(f"  {'':<16}{'before':>8}{'after':>8}")
             first = self.before.metrics
             lines += [f"  {n:<16}{first.get(n, float('nan')):>8.4f}{v:>8.4f}" for n, v in self.after.metrics.items()]
@@ -156,7 +157,7 @@ def _earlier(path: Path | None) -> Evaluation | None:
     if path is None or not path.is_file():
         return None
     before = json.loads(path.read_text(encoding="utf-8")).get("before")
-    return None if before is None else Evaluation(**before)
+    return None if before is None else Evaluation.from_dict(before)
 
 
 def _resolve(recipe: Any, table: Any, given: Mapping[str, Any]) -> tuple[Recipe, dict[str, Any]]:

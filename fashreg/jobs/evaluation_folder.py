@@ -1,0 +1,163 @@
+"""The evaluation folder: the numbers and everything behind them, for reports, comparisons and second looks.
+
+    manifest.json            size and sha256 of the files below
+    evaluation.json          metrics, intervals, slices, counts, protocol
+    per_query.safetensors    `ids` (Q,) I64 and one (Q,) F64 column a metric, named `metric:NAME`
+    neighbours.safetensors   `query_ids` (Q,) I64, `ids` (Q, K) I64, `scores` (Q, K) F32
+    vectors.safetensors      `ids` (N,) I64 and `vectors` (N, D) F32, where they are small
+    items.jsonl              one JSON object a picture: id, image, label, attributes
+
+Written whole or not at all; every file is checked before it is used, and a mistake names the file.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from torch import Tensor
+
+from fashreg.errors import ModelError
+from fashreg.jobs.evaluation_result import Evaluation, Item, Neighbours, PerQuery, StoredVectors
+from fashreg.manifest import Manifest, verify_folder, write_folder_atomically
+from fashreg.strict_json import parse_json, read_json, write_json
+from fashreg.strict_tensors import read_tensors, write_tensors
+
+KIND = "evaluation"
+_VERSION = 1
+_ABOUT, _PER_QUERY, _NEIGHBOURS, _VECTORS, _ITEMS = (
+    "evaluation.json",
+    "per_query.safetensors",
+    "neighbours.safetensors",
+    "vectors.safetensors",
+    "items.jsonl",
+)
+_METRIC = "metric:"
+
+Kept = TypeVar("Kept")
+
+
+def save_evaluation(evaluation: Evaluation, folder: str | Path) -> Path:
+    """Write an evaluation folder, or replace one; killed on the way, the old one stays whole. Returns the folder."""
+    attribute = None if evaluation.neighbours is None else evaluation.neighbours.attribute
+    with write_folder_atomically(Path(folder), kind=KIND) as fresh:
+        write_json(fresh / _ABOUT, {"version": _VERSION, "neighbours_of": attribute, **evaluation.as_dict()})
+        if (queries := evaluation.per_query) is not None:
+            columns = {f"{_METRIC}{name}": column.double() for name, column in queries.values.items()}
+            write_tensors(fresh / _PER_QUERY, {"ids": queries.ids, **columns})
+        if (near := evaluation.neighbours) is not None:
+            tensors = {"query_ids": near.query_ids, "ids": near.ids, "scores": near.scores.float()}
+            write_tensors(fresh / _NEIGHBOURS, tensors)
+        if (stored := evaluation.vectors) is not None:
+            write_tensors(fresh / _VECTORS, {"ids": stored.ids, "vectors": stored.vectors.float()})
+        if evaluation.items is not None:
+            lines = [json.dumps(item, ensure_ascii=False, allow_nan=False) + "\n" for item in evaluation.items]
+            (fresh / _ITEMS).write_text("".join(lines), encoding="utf-8", newline="\n")
+    return Path(folder)
+
+
+def load_evaluation(folder: str | Path) -> Evaluation:
+    """Read an evaluation folder, or the one inside a run folder, checked throughout; ModelError names what is wrong."""
+    manifest = verify_folder(evaluation_folder(folder), kind=KIND)
+    path = manifest.path(_ABOUT)
+    document = read_json(path)
+    if not isinstance(document, dict) or document.get("version") != _VERSION:
+        raise ModelError(f"{path} is not an evaluation of version {_VERSION}, which this version of fashreg reads")
+    try:
+        found = Evaluation.from_dict(document)
+    except ValueError as error:
+        raise ModelError(f"{path}: {error}") from error
+    return replace(
+        found,
+        per_query=_per_query(manifest),
+        neighbours=_neighbours(manifest, document.get("neighbours_of")),
+        items=_items(manifest),
+        vectors=_vectors(manifest),
+    )
+
+
+def evaluation_folder(folder: str | Path) -> Path:
+    """The folder itself, or RUN/evaluation of a run folder. ModelError where there is neither."""
+    path = Path(folder)
+    if not (path / _ABOUT).is_file() and (path / KIND / _ABOUT).is_file():
+        return path / KIND
+    if path.is_dir() and not (path / _ABOUT).is_file():
+        raise ModelError(
+            f"{folder} holds no evaluation; make one with: fashreg evaluate MODEL --table TABLE --out {folder}"
+        )
+    return path
+
+
+def _per_query(manifest: Manifest) -> PerQuery | None:
+    if _PER_QUERY not in manifest.files:
+        return None
+    tensors = read_tensors(manifest.path(_PER_QUERY), finite=False)  # NaN: a query that does not count
+    ids = _taken(manifest, _PER_QUERY, tensors, "ids", "int64", 1)
+    names = [name.removeprefix(_METRIC) for name in tensors]
+    values = {n: _taken(manifest, _PER_QUERY, tensors, f"{_METRIC}{n}", "float64", 1) for n in names}
+    _nothing_else(manifest, _PER_QUERY, tensors)
+    if any(bool(column.isinf().any()) for column in values.values()):
+        raise ModelError(f"{manifest.path(_PER_QUERY)} holds infinity")
+    return _made(manifest, _PER_QUERY, PerQuery, ids, values)
+
+
+def _neighbours(manifest: Manifest, attribute: Any) -> Neighbours | None:
+    if _NEIGHBOURS not in manifest.files:
+        return None
+    tensors = read_tensors(manifest.path(_NEIGHBOURS), finite=False)  # -inf pads
+    query_ids = _taken(manifest, _NEIGHBOURS, tensors, "query_ids", "int64", 1)
+    ids = _taken(manifest, _NEIGHBOURS, tensors, "ids", "int64", 2)
+    scores = _taken(manifest, _NEIGHBOURS, tensors, "scores", "float32", 2)
+    _nothing_else(manifest, _NEIGHBOURS, tensors)
+    if bool(scores.isnan().any()):
+        raise ModelError(f"{manifest.path(_NEIGHBOURS)} holds NaN")
+    return _made(manifest, _NEIGHBOURS, Neighbours, query_ids, ids, scores, attribute)
+
+
+def _vectors(manifest: Manifest) -> StoredVectors | None:
+    if _VECTORS not in manifest.files:
+        return None
+    tensors = read_tensors(manifest.path(_VECTORS))
+    ids = _taken(manifest, _VECTORS, tensors, "ids", "int64", 1)
+    vectors = _taken(manifest, _VECTORS, tensors, "vectors", "float32", 2)
+    _nothing_else(manifest, _VECTORS, tensors)
+    return _made(manifest, _VECTORS, StoredVectors, ids, vectors)
+
+
+def _items(manifest: Manifest) -> list[Item] | None:
+    if _ITEMS not in manifest.files:
+        return None
+    path, rows = manifest.path(_ITEMS), []
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                rows.append(parse_json(line))
+            except (ValueError, RecursionError) as error:
+                raise ModelError(f"{path}: line {number} cannot be read: {error}") from error
+    if not all(isinstance(row, dict) and type(row.get("id")) is int for row in rows):
+        raise ModelError(f"{path}: every line must be an object with a whole number as `id`")
+    return rows
+
+
+def _taken(manifest: Manifest, file: str, tensors: dict[str, Tensor], name: str, dtype: str, axes: int) -> Tensor:
+    """A tensor taken out of those that were read, with its type and number of axes checked."""
+    tensor = tensors.pop(name, None)
+    if tensor is None or str(tensor.dtype) != f"torch.{dtype}" or tensor.ndim != axes:
+        is_ = "missing" if tensor is None else f"{tensor.dtype} {list(tensor.shape)}"
+        raise ModelError(f"{manifest.path(file)}: {name!r} is {is_}, and should be {dtype} of {axes} axes")
+    return tensor
+
+
+def _nothing_else(manifest: Manifest, file: str, tensors: dict[str, Tensor]) -> None:
+    if tensors:
+        raise ModelError(f"{manifest.path(file)} holds {', '.join(sorted(tensors))}, which no evaluation has")
+
+
+def _made(manifest: Manifest, file: str, cls: Callable[..., Kept], *parts: Any) -> Kept:
+    try:
+        return cls(*parts)
+    except ValueError as error:
+        raise ModelError(f"{manifest.path(file)}: {error}") from error

@@ -1,0 +1,158 @@
+"""What an evaluation finds: the numbers, how sure they are, and what lies behind them, query by query."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from torch import Tensor
+
+from fashreg.protocol import Protocol
+
+Item = dict[str, Any]
+Slice = dict[str, float]  # the metrics of one slice, and its `support`
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PerQuery:
+    """The metrics before the mean.
+
+    ids: (Q,) int64, ascending, the pictures that asked. values: metric -> (Q,) float64; the metric is their mean over
+    what is not NaN (NaN: the query does not count). A metric that joins several attributes gives each picture the part
+    it has in the whole, so there the values may leave 0..1 while their mean is still the metric.
+    """
+
+    ids: Tensor
+    values: dict[str, Tensor]
+
+    def __post_init__(self) -> None:
+        for name, column in self.values.items():
+            if column.shape != self.ids.shape:
+                raise ValueError(f"{name} has {tuple(column.shape)} values for {len(self.ids)} queries")
+
+    def __len__(self) -> int:
+        return int(self.ids.shape[0])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Neighbours:
+    """The first answers of each query, after re-ranking if there was any.
+
+    query_ids: (Q,) int64. ids: (Q, K) int64, -1 pads. scores: (Q, K) float32, larger is nearer, -inf pads.
+    attribute: whose vectors were searched, None for the labels'.
+    """
+
+    query_ids: Tensor
+    ids: Tensor
+    scores: Tensor
+    attribute: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.ids.shape != self.scores.shape or self.ids.shape[:1] != self.query_ids.shape:
+            raise ValueError(
+                f"neighbours take query_ids (Q,), ids and scores (Q, K); got {tuple(self.query_ids.shape)}, "
+                f"{tuple(self.ids.shape)}, {tuple(self.scores.shape)}"
+            )
+
+    def __len__(self) -> int:
+        return int(self.query_ids.shape[0])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StoredVectors:
+    """The vectors that were searched, where they are small enough to keep. vectors: (N, D) float32. ids: (N,) int64."""
+
+    ids: Tensor
+    vectors: Tensor
+
+    def __post_init__(self) -> None:
+        if self.vectors.shape[:1] != self.ids.shape:
+            raise ValueError(f"{tuple(self.vectors.shape)} vectors and {tuple(self.ids.shape)} ids do not go together")
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What was measured, and on what.
+
+    metrics: fractions 0..1 by name. primary: the one that matters most. protocol: what must agree to compare results.
+    counts: queries, gallery, queries_without_relevant. intervals: metric -> (low, high), 95 % over queries. slices:
+    column -> value -> the metrics of the queries with that value, and their number as `support`.
+    items: a row for each picture: id, image, label, attributes. The last four are None where they were not kept.
+    """
+
+    metrics: dict[str, float]
+    primary: str
+    protocol: Protocol
+    counts: dict[str, int] = field(default_factory=dict)
+    intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
+    slices: dict[str, dict[str, Slice]] = field(default_factory=dict)
+    per_query: PerQuery | None = None
+    neighbours: Neighbours | None = None
+    items: list[Item] | None = None
+    vectors: StoredVectors | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The numbers as plain JSON, without what lies behind them."""
+        return {
+            "metrics": self.metrics,
+            "primary": self.primary,
+            "intervals": {name: list(interval) for name, interval in self.intervals.items()},
+            "counts": self.counts,
+            "slices": self.slices,
+            "protocol": self.protocol.as_dict(),
+        }
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any]) -> Self:
+        """What `as_dict` gave; ValueError for anything else."""
+        try:
+            found = cls(
+                metrics={str(name): float(value) for name, value in document["metrics"].items()},
+                primary=str(document["primary"]),
+                protocol=Protocol.from_dict(document["protocol"]),
+                counts={str(name): int(value) for name, value in document["counts"].items()},
+                intervals={str(n): (float(low), float(high)) for n, (low, high) in _part(document, "intervals")},
+                slices={str(c): _slices(values) for c, values in _part(document, "slices")},
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"this is not the result of an evaluation ({type(error).__name__}: {error})") from error
+        if found.primary not in found.metrics:
+            raise ValueError(f"the primary metric {found.primary!r} is not among {', '.join(found.metrics) or 'none'}")
+        return found
+
+    def summary(self) -> str:
+        """A few lines for a terminal."""
+        asked, searched = self.counts.get("queries", 0), self.counts.get("gallery", 0)
+        lines = [f"{self.protocol.rule}: {asked} queries, {searched} pictures searched"]
+        if alone := self.counts.get("queries_without_relevant"):
+            lines.append(f"  {alone} queries have no relevant picture and do not count")
+        width = max([16, *(len(name) for name in self.metrics)])
+        lines += [f"  {name:<{width}} {value:.4f}{self._interval(name)}" for name, value in self.metrics.items()]
+        for column, values in self.slices.items():
+            lines += _slice_lines(column, values, self.primary)
+        return "\n".join(lines)
+
+    def _interval(self, metric: str) -> str:
+        if metric not in self.intervals:
+            return ""
+        low, high = self.intervals[metric]
+        return f"  [{low:.4f}, {high:.4f}]"
+
+
+def _part(document: Mapping[str, Any], name: str) -> Any:
+    """The entries of a field that older results do not have."""
+    return document.get(name, {}).items()
+
+
+def _slices(values: Mapping[str, Any]) -> dict[str, Slice]:
+    return {str(value): {str(m): float(x) for m, x in found.items()} for value, found in values.items()}
+
+
+def _slice_lines(column: str, values: Mapping[str, Slice], primary: str, most: int = 10) -> list[str]:
+    """The worst slices of a column by the primary metric."""
+    worst = sorted(values.items(), key=lambda item: (item[1].get(primary, 0.0), item[0]))
+    lines = [f"  {primary} by {column}, worst first ({len(values)} values):"]
+    return lines + [
+        f"    {v:<22} {x[primary]:.4f}  {int(x['support'])} queries" for v, x in worst[:most] if primary in x
+    ]
