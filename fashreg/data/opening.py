@@ -8,6 +8,7 @@ import pandas as pd
 
 from fashreg.config_data import DataConfig
 from fashreg.data.columns import Problems
+from fashreg.data.official import Official, mark_from_sidecar, official_of
 from fashreg.data.source import TableSource
 from fashreg.errors import DataError
 
@@ -15,11 +16,12 @@ from fashreg.errors import DataError
 def open_source(source: str | Path | pd.DataFrame, config: DataConfig) -> TableSource:
     """Reads the file with every cell as text, so that no number passes through float."""
     if isinstance(source, pd.DataFrame):
-        root = Path(config.root) if config.root is not None else Path.cwd()
+        official = official_of(source, "the DataFrame")
+        root = _root_of_frame(official, config)
         twice = sorted({str(name) for name in source.columns[source.columns.duplicated()]})
         if twice:
             raise DataError(f"the DataFrame has more than one column called {', '.join(twice)}; rename or drop them")
-        return TableSource(_flat(source), "the DataFrame", root, config, Problems("the DataFrame"))
+        return TableSource(_flat(source), "the DataFrame", root, config, Problems("the DataFrame"), official)
     text = str(source)
     if not text:
         raise DataError("no table was given; name one: data.table=my.csv, or draw one: data.table=atelier:products=300")
@@ -29,8 +31,23 @@ def open_source(source: str | Path | pd.DataFrame, config: DataConfig) -> TableS
         path = embedded_table(text)
     else:
         path = Path(text).expanduser()
-    root = Path(config.root).expanduser() if config.root is not None else path.parent
-    return TableSource(_read_file(path), text, root, config, Problems(text))
+    frame = _read_file(path)
+    official = official_of(frame, text)
+    inside = official.root if official is not None and official.root is not None else "."
+    root = Path(config.root).expanduser() if config.root is not None else path.parent / inside
+    return TableSource(frame, text, root, config, Problems(text), official)
+
+
+def _root_of_frame(official: Official | None, config: DataConfig) -> Path:
+    if config.root is not None:
+        return Path(config.root)
+    said = official.root if official is not None else None
+    if said is not None and not Path(said).is_absolute():
+        raise DataError(
+            f"the DataFrame comes from a file whose pictures start in {said}, seen from that file; "
+            'give the file\'s path in place of the DataFrame, or their folder: read_table(frame, {"root": FOLDER})'
+        )
+    return Path.cwd() if said is None else Path(said)
 
 
 def _flat(frame: pd.DataFrame) -> pd.DataFrame:
@@ -59,4 +76,4 @@ def _read_file(path: Path) -> pd.DataFrame:
         raise DataError(
             f"the rows of the table {path} have more cells than its header; quote cells that hold separators"
         )
-    return frame
+    return mark_from_sidecar(frame, path)

@@ -38,7 +38,8 @@ class Table:
     frame: the rows as given, with all columns. paths: absolute. rows: (N,) row numbers in the source, header excluded.
     labels: (N,) int64 codes 0..C-1, -1 = no label; label_names: the C original values. ids: (N,) int64 >= 0, unique in
     the source. splits: the value of the split column, or None. texts, query, gallery: None when there is no such
-    column. boxes: (N, 4) int64 left, top, right, bottom in pixels, or None.
+    column. boxes: (N, 4) int64 left, top, right, bottom in pixels, or None. protocol_name: of the benchmark that the
+    table was converted from, or None.
     """
 
     frame: pd.DataFrame
@@ -55,6 +56,7 @@ class Table:
     query: NDArray[np.bool_] | None = None
     gallery: NDArray[np.bool_] | None = None
     boxes: NDArray[np.int64] | None = None
+    protocol_name: str | None = None
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -189,4 +191,5 @@ def _table(opened: TableSource, rows: NDArray[np.int64], need_label: bool, split
         query=query,
         gallery=gallery,
         boxes=boxes,
+        protocol_name=None if opened.official is None else opened.official.protocol,
     )
