@@ -9,7 +9,7 @@ PRODUCTS ?= 300
 EPOCHS ?= 4
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint browser clean
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "fashreg needs Python 3.11 or newer; set PYTHON=")'
@@ -37,7 +37,11 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-test: lint
+# Pages are tested in a real browser: Chromium, Chrome or Edge as found, else (as root) Debian's chromium.
+browser: $(VENV)/.installed-dev
+	$(BIN)/python tests/report/browser.py
+
+test: lint browser
 	$(BIN)/python -m pytest tests contrib
 
 clean:
