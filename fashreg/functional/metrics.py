@@ -18,7 +18,6 @@ from fashreg.functional.judged import Judged, joined, judged_from_hits
 from fashreg.functional.relevance import counts, hit_positions, relevant_of
 from fashreg.values import Rankings, Relevance
 
-DEFINITIONS = 2  # grows when a metric of the same name comes to mean something else; part of an evaluation's protocol
 _EULER = 0.57721566490153286
 _NEVER = 2**62  # rank of the first hit where there is none
 _BLOCK = 1 << 22  # listed relevant items looked at at once

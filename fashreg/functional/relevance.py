@@ -34,7 +34,7 @@ def relevance_from_labels(
     shop or shoot) is not relevant to it either; negative = no source, excludes nothing.
     """
     query_labels, query_ids = _integers("query_labels", query_labels), _integers("query_ids", query_ids)
-    labels, ids = _integers("gallery_labels", gallery_labels), _gallery_ids(gallery_ids)
+    labels, ids = _integers("gallery_labels", gallery_labels), checked_ids("gallery_ids", gallery_ids, unique=True)
     if query_labels.shape != query_ids.shape or labels.shape != ids.shape:
         raise ValueError("labels and ids must come in equal numbers, for the queries and for the gallery")
     order = ids.argsort()
@@ -149,6 +149,19 @@ def hit_positions(relevance: Relevance, ids: Tensor) -> Iterator[tuple[slice, Te
         yield rows, _without_same_source(relevance, positions, rows)
 
 
+def checked_ids(name: str, ids: Tensor, *, unique: bool = False) -> Tensor:
+    """ids as one row of int64; unique: also 0 or larger, and no two alike, as a gallery's are."""
+    ids = _integers(name, ids)
+    if unique:
+        ordered = ids.sort().values
+        if len(ids) and int(ordered[0]) < 0:
+            raise ValueError(f"{name} must be 0 or larger, got {int(ordered[0])}")
+        twice = ordered[1:][ordered[1:] == ordered[:-1]]
+        if len(twice):
+            raise ValueError(f"{name} must be unique; {int(twice[0])} occurs more than once")
+    return ids
+
+
 def checked_sources(
     query_sources: Tensor | None, gallery_sources: Tensor | None, queries: int, gallery: int
 ) -> tuple[Tensor | None, Tensor | None]:
@@ -212,17 +225,6 @@ def _integers(name: str, values: Tensor) -> Tensor:
     if values.ndim != 1 or values.dtype.is_floating_point or values.dtype.is_complex or values.dtype == torch.bool:
         raise ValueError(f"{name} must be one row of integers (int64), got {values.dtype} {tuple(values.shape)}")
     return values.long().contiguous()
-
-
-def _gallery_ids(ids: Tensor) -> Tensor:
-    ids = _integers("gallery_ids", ids)
-    ordered = ids.sort().values
-    if len(ids) and int(ordered[0]) < 0:
-        raise ValueError(f"gallery_ids must be 0 or larger, got {int(ordered[0])}")
-    twice = ordered[1:][ordered[1:] == ordered[:-1]]
-    if len(twice):
-        raise ValueError(f"gallery_ids must be unique; {int(twice[0])} occurs more than once")
-    return ids
 
 
 def _gains(grades: Sequence[Sequence[float] | Tensor]) -> Tensor:

@@ -8,9 +8,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import average_precision_score, ndcg_score
+from sklearn.metrics import average_precision_score, label_ranking_average_precision_score, ndcg_score
 
 from fashreg.functional import metrics as m
+from fashreg.functional.graded import relevance_from_label_sets
 from fashreg.functional.neighbours import nearest
 from fashreg.functional.relevance import relevance_from_labels, relevance_from_pairs
 from fashreg.functional.similarity import unit_rows
@@ -48,6 +49,7 @@ def plain_ap(found, r, depth=None):
 PLAIN = {
     "recall": (m.recall_at_k, lambda f, r, k: float(any(f[:k]))),
     "precision": (m.precision_at_k, lambda f, r, k: sum(f[:k]) / k),
+    "share-found": (m.share_found_at_k, lambda f, r, k: sum(f[:k]) / r),
     "mrr": (m.reciprocal_rank, lambda f, r, k: max([1 / (i + 1) for i in range(k) if f[i]], default=0.0)),
     "map@r": (lambda j, k: m.map_at_r(j), lambda f, r, k: plain_ap(f, r, r)),
     "r-precision": (lambda j, k: m.r_precision(j), lambda f, r, k: sum(f[:r]) / r),
@@ -136,6 +138,20 @@ def test_average_precision_equals_scikit_learn():
     np.testing.assert_allclose(m.average_precision(judged).numpy(), wanted, rtol=1e-12)
 
 
+def test_multi_label_average_precision_equals_scikit_learn():
+    made = np.random.default_rng(1)
+    queries, gallery = made.integers(0, 2, (12, 4)), made.integers(0, 2, (25, 4))
+    queries[:, 0] = gallery[0, 0] = 1
+    truth = queries @ gallery.T > 0
+    scores = made.permuted(np.arange(25.0)[None].repeat(12, 0), axis=1)
+    relevance = relevance_from_label_sets(
+        torch.from_numpy(queries), torch.full((12,), -1), torch.from_numpy(gallery), torch.arange(25)
+    )
+    judged = m.judge(ranked(*np.argsort(-scores, 1).tolist()), relevance)
+    wanted = label_ranking_average_precision_score(truth, scores)
+    assert m.average(m.average_precision(judged)) == pytest.approx(wanted, rel=1e-12)
+
+
 def test_leave_one_out_equals_pytorch_metric_learning():
     from pytorch_metric_learning.utils.accuracy_calculator import AccuracyCalculator
 
@@ -195,6 +211,8 @@ def test_places_that_stay_empty_are_misses():
     [
         (lambda j: m.recall_at_k(j, 3), "needs 3 ranks, and the rankings hold 2"),
         (lambda j: m.precision_at_k(j, 0), "k must be at least 1"),
+        (lambda j: m.share_found_at_k(j, 3), "needs 3 ranks"),
+        (lambda j: m.reciprocal_rank(j, 3), "needs 3 ranks"),
         (m.map_at_r, "a query has 3 relevant items"),
         (m.r_precision, "the rankings hold 2"),
         (m.average_precision, "needs the whole ranking; 1 queries"),
@@ -207,3 +225,27 @@ def test_rankings_that_are_too_short_are_refused(call, says):
         call(judged)
     with pytest.raises(ValueError, match="needs 5 ranks"):
         ndcg(ranked([8, 9]), relevance_from_pairs(t(1), [[5, 6, 7]]), 5)
+
+
+@pytest.mark.parametrize("whole", [ranked([5, 8]), ranked([8, 5, -1])], ids=["all were found", "it ends in padding"])
+def test_short_rankings_are_taken_where_nothing_was_left_unseen(whole):
+    judged = m.judge(whole, relevance_from_pairs(t(1), [[5]]))
+    rank = 1 + whole.ids[0].tolist().index(5)
+    assert float(m.recall_at_k(judged, 9)) == 1
+    assert float(m.precision_at_k(judged, 10)) == 0.1
+    assert float(m.average_precision(judged)) == float(m.reciprocal_rank(judged, 9)) == 1 / rank
+    assert float(ndcg(whole, relevance_from_pairs(t(1), [[5]]), 9)) == pytest.approx(1 / math.log2(1 + rank))
+
+
+def test_ndcg_refuses_hits_that_another_relevance_judged():
+    judged = m.judge(ranked([5]), relevance_from_pairs(t(1), [[5]]))
+    with pytest.raises(ValueError, match="judged by another relevance"):
+        m.ndcg_at_k(judged, relevance_from_pairs(t(1), [[5]], [[2.0]]), 1)
+
+
+def test_the_best_gain_is_found_whatever_the_block(monkeypatch):
+    _, rankings, _, relevant, values = graded(3)
+    relevance = relevance_from_pairs(torch.arange(100, 105), relevant, values)
+    whole = ndcg(rankings, relevance, 3)
+    monkeypatch.setattr(m, "_BLOCK", 1)
+    assert torch.equal(ndcg(rankings, relevance, 3), whole)

@@ -1,9 +1,19 @@
+from itertools import pairwise
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fashreg.functional.relevance import counts, gains, hits, relevance_from_labels, relevance_from_pairs, select
+from fashreg.functional.relevance import (
+    counts,
+    gains,
+    hits,
+    relevance_from_labels,
+    relevance_from_pairs,
+    relevant_of,
+    select,
+)
 
 BIG = 2**62
 
@@ -87,6 +97,61 @@ def test_some_of_the_queries_can_be_selected():
     assert counts(select(relevance, torch.tensor([False, True, True]))).tolist() == [2, 0]
 
 
+def test_items_of_the_query_s_own_source_are_not_relevant():
+    labels, ids, cameras = t(1, 1, 1, 1, 2), t(10, 11, 12, 13, 14), t(0, 0, BIG, -1, 0)
+    relevance = relevance_from_labels(labels, ids, labels, ids, query_sources=cameras, gallery_sources=cameras)
+    assert counts(relevance).tolist() == [2, 2, 3, 3, 0]  # source -1 is nobody's: 13 sees all and is seen by all
+    assert hits(relevance, ids.expand(5, 5)).int().tolist() == [
+        [0, 0, 1, 1, 0],
+        [0, 0, 1, 1, 0],
+        [1, 1, 0, 1, 0],
+        [1, 1, 1, 0, 0],
+        [0, 0, 0, 0, 0],
+    ]
+    assert counts(select(relevance, t(3, 0))).tolist() == [3, 2]
+
+
+def test_a_source_that_the_gallery_lacks_excludes_nothing():
+    relevance = relevance_from_labels(
+        t(1, 1), t(-1, -1), t(1, 1), t(0, 5), query_sources=t(7, 3), gallery_sources=t(3, 9)
+    )
+    assert counts(relevance).tolist() == [2, 1]
+    assert hits(relevance, t(0, 5).expand(2, 2)).tolist() == [[True, True], [False, True]]
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 2), st.integers(-1, 2)), max_size=15),
+    st.lists(st.tuples(st.integers(0, 3), st.integers(-1, 3), st.integers(-1, 16)), max_size=8),
+    st.randoms(use_true_random=False),
+)
+def test_relevant_ids_written_out_equal_the_plain_comparison(gallery, queries, random):
+    order = random.sample(range(len(gallery)), len(gallery))
+    relevance = relevance_from_labels(
+        t(*(q[0] for q in queries)),
+        t(*(q[2] for q in queries)),
+        t(*(gallery[i][0] for i in order)),
+        t(*order),
+        query_sources=t(*(q[1] for q in queries)),
+        gallery_sources=t(*(gallery[i][1] for i in order)),
+    )
+    wanted = [
+        [i for i, (g, place) in enumerate(gallery) if g == label and i != own and (source < 0 or place != source)]
+        for label, source, own in queries
+    ]
+    offsets, ids, grades = relevant_of(relevance)
+    assert [ids[a:b].tolist() for a, b in pairwise(offsets)] == wanted
+    assert grades is None
+    assert counts(relevance).tolist() == [len(row) for row in wanted]
+    offsets, ids, _ = relevant_of(relevance, slice(1, 3))
+    assert [ids[a:b].tolist() for a, b in pairwise(offsets)] == wanted[1:3]
+
+
+def test_relevant_ids_written_out_carry_their_grades():
+    relevance = relevance_from_pairs(t(5, 101, 7), [[5, 3], [], [9, 7]], [[1.0, 0.5], [], [2.0, 9.0]])
+    offsets, ids, grades = relevant_of(relevance, t(2, 0))
+    assert (offsets.tolist(), ids.tolist(), grades.tolist()) == ([0, 1, 2], [9, 3], [2.0, 0.5])
+
+
 def test_blocks_do_not_change_hits(monkeypatch):
     from fashreg.functional import relevance as module
 
@@ -104,6 +169,11 @@ def test_blocks_do_not_change_hits(monkeypatch):
         (lambda: relevance_from_labels(t(1), t(1, 2), t(1), t(1)), "equal numbers"),
         (lambda: relevance_from_labels(t(1), t(1), t(1, 1), t(3, 3)), "3 occurs more than once"),
         (lambda: relevance_from_labels(t(1), t(1), t(1, 1), t(3, -1)), "0 or larger, got -1"),
+        (lambda: relevance_from_labels(t(1), t(1), t(1), t(1), query_sources=t(1)), "for the queries and for the gal"),
+        (
+            lambda: relevance_from_labels(t(1), t(1), t(1), t(1), query_sources=t(1), gallery_sources=t(1, 2)),
+            "1 queries and 1 gallery rows need as many sources, got 1 and 2",
+        ),
         (lambda: relevance_from_pairs(t(1, 2), [[1]]), "as many lists"),
         (lambda: relevance_from_pairs(t(1), [[1, 2]], [[1.0]]), "as many lists"),
         (lambda: relevance_from_pairs(t(8, 9), [[1], [4, 2, 4]]), "query 9 names the relevant id 4 twice"),
