@@ -97,7 +97,8 @@ def components_of(recipe: Recipe) -> list[tuple[str, str, ComponentConfig]]:
     """(field, kind, component) of every component a recipe names."""
     single = ("backbone", "head", "loss", "memory", "sampler", "learner", "index")
     found = [(field, field, getattr(recipe, field)) for field in single if getattr(recipe, field) is not None]
-    return found + [(f"evaluators.{i}", "evaluator", e) for i, e in enumerate(recipe.evaluators)]
+    found += [(f"evaluators.{i}", "evaluator", e) for i, e in enumerate(recipe.evaluators)]
+    return found + [(f"rerankers.{i}", "reranker", r) for i, r in enumerate(recipe.rerankers)]
 
 
 def _is_ready(spec: Spec) -> bool:

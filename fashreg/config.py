@@ -64,6 +64,9 @@ class Recipe(BaseModel):
         default_factory=lambda: [ComponentConfig(name="retrieval")],
         description="what is measured; the first one's primary metric chooses the best checkpoint",
     )
+    rerankers: list[ComponentConfig] = Field(
+        default_factory=list, description="what re-orders rankings before they are judged, in this order; [] = nothing"
+    )
     index: ComponentConfig = Field(ComponentConfig(name="exact"), description="the searchable gallery")
     trainer: TrainerConfig = Field(default_factory=TrainerConfig, description="optimisation, precision, schedule")
     plugins: list[str] | None = Field(None, description="narrow what is seen to these distributions; null = all")

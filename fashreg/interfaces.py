@@ -148,6 +148,27 @@ class Index(Protocol):
     def load(cls, folder: Path) -> Self: ...
 
 
+class Reranker(Protocol):
+    """A first ranking to a better one, by what the gallery holds. Pure, and each query is answered on its own.
+
+    The answer has the shape of `rankings`, falling scores, larger = nearer, -1 / -inf pads at the end. It holds nothing
+    but what a search with these query_ids and allowed could give. Of the index it uses embed_dim, len, vectors and search,
+    and `vectors_of(ids (n,)) -> (n, D)` where there is one; a search for the queries passes query_ids and allowed on.
+    """
+
+    depth: int  # ranks of the first stage that it wants to see; it makes do with fewer
+
+    def __call__(
+        self,
+        queries: Tensor,
+        rankings: Rankings,
+        index: Index,
+        *,
+        query_ids: Tensor | None = None,
+        allowed: Tensor | None = None,
+    ) -> Rankings: ...  # (Q, D), (Q, K), as given to the first search -> (Q, K)
+
+
 class Learner(Protocol):
     """A way to learn: sees the encoder, the loss, the memory and the data together. Resumable bit for bit on CPU.
 
@@ -171,5 +192,6 @@ KINDS: dict[str, type] = {
     "sampler": Sampler,
     "evaluator": Evaluator,
     "index": Index,
+    "reranker": Reranker,
     "learner": Learner,
 }

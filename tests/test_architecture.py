@@ -14,7 +14,7 @@ import fashreg
 
 ROOT = Path(fashreg.__file__).parent
 REPOSITORY = ROOT.parent
-ROOMS = ("backbones", "heads", "losses", "memories", "samplers", "evaluators", "indexes", "data")
+ROOMS = ("backbones", "heads", "losses", "memories", "samplers", "evaluators", "indexes", "rerankers", "data")
 LEVELS = {
     **dict.fromkeys(
         (

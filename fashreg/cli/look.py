@@ -34,7 +34,9 @@ def list_(
 
 
 def show(
-    kind: Annotated[str, typer.Argument(help="backbone, head, loss, memory, sampler, evaluator, index or learner.")],
+    kind: Annotated[
+        str, typer.Argument(help="backbone, head, loss, memory, sampler, evaluator, index, reranker or learner.")
+    ],
     name: Annotated[str, typer.Argument(help="Registered name, or plugin:name.")],
     as_json: AsJson = False,
 ) -> None:

@@ -20,6 +20,7 @@ from fashreg.testing.index import IndexContract
 from fashreg.testing.learner import LearnerContract
 from fashreg.testing.loss import LossContract
 from fashreg.testing.memory import MemoryContract
+from fashreg.testing.reranker import RerankerContract
 from fashreg.testing.sampler import SamplerContract
 
 OFFLINE: dict[str, dict[str, Any]] = {
@@ -87,6 +88,12 @@ class TestIndexes(IndexContract):
     @pytest.fixture(params=names("index"))
     def index(self, request: pytest.FixtureRequest) -> Any:
         return made("index", request.param)
+
+
+class TestRerankers(RerankerContract):
+    @pytest.fixture(params=names("reranker"))
+    def reranker(self, request: pytest.FixtureRequest) -> Any:
+        return made("reranker", request.param)
 
 
 class TestLearners(LearnerContract):

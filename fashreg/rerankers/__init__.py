@@ -1,0 +1,1 @@
+"""Rerankers: a first ranking to a better one, by what the gallery itself holds."""
