@@ -152,8 +152,8 @@ class Reranker(Protocol):
     """A first ranking to a better one, by what the gallery holds. Pure, and each query is answered on its own.
 
     The answer has the shape of `rankings`, falling scores, larger = nearer, -1 / -inf pads at the end. It holds nothing
-    but what a search with these query_ids and allowed could give. Of the index it uses embed_dim, len, vectors and search,
-    and `vectors_of(ids (n,)) -> (n, D)` where there is one; a search for the queries passes query_ids and allowed on.
+    but what a search with these query_ids and allowed could give. It uses embed_dim, len, vectors, search of the index,
+    and its `vectors_of(ids (n,)) -> (n, D)` if it has one; a search for the queries passes query_ids and allowed on.
     """
 
     depth: int  # ranks of the first stage that it wants to see; it makes do with fewer
