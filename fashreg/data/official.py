@@ -68,14 +68,20 @@ def mark_from_sidecar(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
     raise DataError(f"{beside} does not say what {path.name} is; remove it, or convert the benchmark again")
 
 
+def ending_of(path: Path) -> str:
+    """The file's ending, one of those that a table can be written with."""
+    kind = path.suffix.lower()
+    if kind not in (".parquet", ".pq", ".csv", ".tsv"):
+        raise DataError(f"a table is written as .parquet, .csv or .tsv; {path.name} ends in none of them")
+    return kind
+
+
 def write_table(frame: pd.DataFrame, path: Path) -> Path:
     """Writes a table, and what it says of itself, as Parquet, CSV or TSV by the file's ending; whole or not at all.
 
     A root folder is written relative to the file, so that both may move together.
     """
-    kind = path.suffix.lower()
-    if kind not in (".parquet", ".pq", ".csv", ".tsv"):
-        raise DataError(f"a table is written as .parquet, .csv or .tsv; {path.name} ends in neither")
+    kind = ending_of(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     official = official_of(frame, "the table")
     if official is not None and official.root is not None:
