@@ -17,6 +17,7 @@ from fashreg.errors import ModelError
 from fashreg.indexes.folder import load_index_folder, save_index
 from fashreg.interfaces import Index
 from fashreg.jobs.opening import Model, open_model, open_table
+from fashreg.jobs.reranking import rerankers_of, search_and_rerank
 
 
 class Gallery:
@@ -33,17 +34,20 @@ class Gallery:
     def __len__(self) -> int:
         return len(self.index)
 
-    def search(self, queries: Any, k: int = 10, *, batch_size: int = 64) -> list[list[dict[str, Any]]]:
+    def search(
+        self, queries: Any, k: int = 10, *, rerank: Any = None, batch_size: int = 64
+    ) -> list[list[dict[str, Any]]]:
         """The k nearest pictures of each query, best first: dicts with id, score, image, label.
 
         queries: paths, PIL images or a DataFrame. k larger than the gallery gives the whole gallery. A path that is
-        itself in the gallery leaves itself out.
+        itself in the gallery leaves itself out. rerank: a reranker or several, by name, {name, **options} or as objects;
+        scores are then those of the last one.
         """
         if k <= 0:
             raise ValueError(f"k must be at least 1, got {k}")
         vectors = self.encoder.embed(queries, batch_size=batch_size, task=self.task)
         own = [self.id_of(query) for query in queries] if isinstance(queries, Sequence) else [-1] * len(vectors)
-        return self.search_vectors(vectors, k, query_ids=torch.tensor(own))
+        return self.search_vectors(vectors, k, query_ids=torch.tensor(own), rerank=rerank)
 
     def id_of(self, picture: Any) -> int:
         """The id of a path that is in the gallery, -1 for anything else."""
@@ -60,10 +64,11 @@ class Gallery:
         return [Path(self.items["image"].iloc[row]) for row in list(rows)[:count]]
 
     def search_vectors(
-        self, vectors: torch.Tensor, k: int = 10, *, query_ids: torch.Tensor | None = None
+        self, vectors: torch.Tensor, k: int = 10, *, query_ids: torch.Tensor | None = None, rerank: Any = None
     ) -> list[list[dict[str, Any]]]:
         """Like search, for embeddings (Q, D). query_ids: pictures of the gallery that leave themselves out."""
-        rankings = self.index.search(vectors, min(k, len(self.index)), query_ids=query_ids)
+        k = min(k, len(self.index))
+        rankings = search_and_rerank(self.index, vectors, k, rerankers_of(rerank), query_ids=query_ids)
         return [
             [self._hit(i, score) for i, score in zip(ids, scores, strict=True) if i >= 0]
             for ids, scores in zip(rankings.ids.tolist(), rankings.scores.tolist(), strict=True)
