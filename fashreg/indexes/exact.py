@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -64,6 +65,10 @@ class ExactIndex:
     def vectors(self) -> tuple[Tensor, Tensor]:
         """What is stored: vectors (N, D) fp32, unit with "cosine", and ids (N,), in the order of adding."""
         return self._rows.vectors, self._rows.ids
+
+    def restore(self, vectors: Tensor, ids: Tensor, structure: Mapping[str, Tensor]) -> None:
+        """Fill an empty index with rows read from a file; they are kept, not copied. There is no structure."""
+        self._rows.adopt(vectors, ids)
 
     def save(self, folder: Path) -> None:
         """Write an index folder, whole or not at all."""

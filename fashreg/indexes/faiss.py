@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self, get_args
 
 import torch
 from pydantic import Field
@@ -14,27 +12,38 @@ from torch import Tensor
 
 from fashreg.functional.neighbours import check_query_ids
 from fashreg.functional.pair_scores import product_error, rank_candidates
+from fashreg.indexes.faiss_arrays import restore_structure, structure_arrays
+from fashreg.indexes.faiss_making import Kind, faiss_threads
+from fashreg.indexes.faiss_structure import Structure
 from fashreg.indexes.folder import load_as, save_index
+from fashreg.indexes.recall import exact_ids, recall_of
 from fashreg.indexes.rows import Rows
-from fashreg.indexes.slots import Slots
 from fashreg.values import Rankings
 
 _SPARE = 16  # candidates beyond those wanted: room for the query itself and for ties
-_TRAIN_POINTS = 39  # vectors a centroid, below which FAISS itself warns
-_MOST_CANDIDATES = 4096  # beyond this many, filtered search is exact search among what is allowed
+_MOST_CANDIDATES = 4096  # beyond this many, exact search is as quick
+_NARROW = 16  # fewer than one row in so many allowed: these are searched exactly
 
 
 class FaissIndex:
-    """FAISS structures by factory string: "Flat" (exact), "IVF1024,PQ32", "HNSW32", "SQ8", "OPQ32,IVF4096,PQ32x4fs".
+    """FAISS structures by kind or factory string; candidates are scored again from the stored vectors.
+
+    kind "flat" is exact; "sq8" scans codes of 8 bits a number; "ivf-sq8" scans the codes of a few of many lists;
+    "ivf-pq" does so with codes of 2 bits a number; "hnsw" walks a graph over 8-bit codes. The number of lists follows
+    the number of vectors, and grows with it. Or any factory string: "IVF4096,PQ32", "HNSW32", "OPQ32,IVF1024,PQ32x4fs".
 
     FAISS proposes candidates; their scores are computed again from the stored vectors and ordered as exact search
-    orders them, so an answer can miss a neighbour but never carries a rounded score. "Flat" misses nothing: where its
-    rounding leaves the last place open, that query is searched exactly. Structures that must be trained are trained by
-    themselves on the first `train_min` vectors or more; until then search is exact. `recall(queries, k)` measures what
-    a structure misses. `allowed` is answered exactly where few ids are allowed or where candidates run out, so no
-    selectivity loses results.
+    orders them, so an answer can miss a neighbour but never carries a rounded score. "flat" misses nothing: where its
+    rounding leaves the last place open, that query is searched exactly. Structures that must be trained train
+    themselves once `train_min` vectors are there; until then search is exact. `recall` measures what a structure
+    misses, `tune` widens its search until it misses little enough.
 
-    The structure is a cache: it is not saved, and loading makes it again from the vectors.
+    `allowed` loses nothing by being narrow: few allowed ids are searched exactly, more of them by a search that is as
+    much broader as they are fewer, and queries for which candidates run out exactly again. Deleted and updated rows
+    are passed over, and the structure is made anew when a quarter of it is stale.
+
+    The structure is a cache: of what is saved, what is costly to make again is kept (as plain numbers), and the rest is
+    made again on loading.
 
     Source: Douze et al., "The Faiss library", 2024, https://arxiv.org/abs/2401.08281; factory strings:
         https://github.com/facebookresearch/faiss/wiki/The-index-factory
@@ -44,11 +53,12 @@ class FaissIndex:
     Args:
         factory: FAISS factory string, without IDMap (ids are kept beside it).
         metric: "cosine" makes every vector unit on its way in; "inner" takes inner products of vectors as they are.
-        nprobe: lists of an IVF structure that are visited; None visits a sixteenth of them, at least 8.
+        nprobe: lists of an IVF structure that are visited; None visits one in 32, at least 8.
         ef_search: breadth of the search in an HNSW graph; None is 64.
         train_min: vectors needed before a structure is trained; None is 39 a centroid.
-        refine: candidates fetched for each neighbour wanted. More finds more where vectors are stored coarsely.
+        refine: candidates fetched for each neighbour wanted; None is 1 for whole vectors, 2 for 8-bit codes, else 8.
         threads: threads FAISS may use; None is torch.get_num_threads().
+        kind: a structure that suits the number of vectors, instead of a factory string.
         embed_dim: D, width of the vectors.
     """
 
@@ -59,45 +69,60 @@ class FaissIndex:
         nprobe: Annotated[int, Field(gt=0)] | None = None,
         ef_search: Annotated[int, Field(gt=0)] | None = None,
         train_min: Annotated[int, Field(gt=0)] | None = None,
-        refine: Annotated[int, Field(gt=0)] = 4,
+        refine: Annotated[int, Field(gt=0)] | None = None,
         threads: Annotated[int, Field(gt=0)] | None = None,
+        kind: Kind | None = None,
         *,
         embed_dim: Annotated[int, Field(gt=0)],
     ) -> None:
-        self.factory, self.metric, self.embed_dim = factory, metric, embed_dim
+        self.factory, self.metric, self.embed_dim, self.kind = factory, metric, embed_dim, kind
         self.nprobe, self.ef_search, self.train_min = nprobe, ef_search, train_min
         self.refine, self.threads = refine, threads
         if min(n for n in (nprobe, ef_search, train_min, refine, threads, 1) if n is not None) < 1:
             raise ValueError("nprobe, ef_search, train_min, refine and threads must be at least 1")
+        if kind is not None and (kind not in get_args(Kind) or factory != "Flat"):
+            raise ValueError(
+                f"kind is one of {', '.join(get_args(Kind))}, without a factory; got {kind!r}, {factory!r}"
+            )
         self._rows = Rows(embed_dim, metric)
-        self._slots = Slots()
-        self._structure = None if factory == "Flat" else _made(factory, embed_dim)
-        self._needed = _tuned(self._structure, factory, nprobe, ef_search, train_min)
+        self._structure: Structure | None = None
+        if (kind or factory) not in ("flat", "Flat"):
+            self._structure = Structure(embed_dim, factory, kind, nprobe or ef_search, train_min, threads)
+        self._check_breadth()
 
     def __len__(self) -> int:
         return len(self._rows)
 
     @property
     def trained(self) -> bool:
-        """Whether the FAISS structure is in use; before, and with "Flat", search is exact."""
-        return self._structure is not None and bool(self._structure.is_trained)
+        """Whether the FAISS structure is in use; before, and with "flat", search is exact."""
+        return self._structure is not None and self._structure.ready
+
+    @property
+    def needed(self) -> int:
+        """Vectors without which the structure is not trained; 0 with "flat"."""
+        return 0 if self._structure is None else self._structure.needed
 
     def add(self, vectors: Tensor, ids: Tensor) -> None:
         """Add vectors (N, D) under new ids (N,) int64 >= 0; all of them or, on a ValueError, none."""
         before = len(self)
         self._rows.add(vectors, ids)
-        self._put(torch.arange(before, len(self)))
+        if self._structure is not None:
+            self._structure.put(self._rows.vectors, torch.arange(before, len(self)))
 
     def delete(self, ids: Tensor) -> None:
         """Forget stored ids (n,), each given once; all of them or, on a ValueError, none."""
-        self._slots.close_gaps(self._rows.delete(ids))
-        self._put(torch.arange(0))
+        stay = self._rows.delete(ids)
+        if self._structure is not None and not stay.all():
+            self._structure.slots.close_gaps(stay)
+            self._structure.put(self._rows.vectors, torch.arange(0))
 
     def update(self, vectors: Tensor, ids: Tensor) -> None:
         """Give stored ids (n,) other vectors (n, D); all of them or, on a ValueError, none."""
         rows = self._rows.update(vectors, ids)
-        self._slots.vacate(rows)
-        self._put(rows)
+        if self._structure is not None and len(rows):
+            self._structure.slots.vacate(rows)
+            self._structure.put(self._rows.vectors, rows)
 
     @torch.no_grad()
     def search(
@@ -110,14 +135,17 @@ class FaissIndex:
         queries = self._rows.prepared(vectors, "the queries")
         check_query_ids(len(queries), query_ids)
         where = None if allowed is None else self._rows.where(allowed)
-        fetch = k * (self.refine if self._structure is not None else 1) + _SPARE
-        fetch = fetch if where is None else -(-fetch * len(self) // len(where))
-        fetch += len(self._slots) - len(self) if self.trained else 0
+        pool = len(self) if where is None else len(where)
+        refine = self.refine or (1 if self._structure is None else self._structure.refine)
+        fetch = k * refine + _SPARE
+        narrow = where is not None and (self._structure is None or pool * _NARROW < len(self))
         ready = self._structure is None or self.trained
-        if k < 1 or not ready or fetch > min(_MOST_CANDIDATES, max(len(self), len(self._slots))) or not len(queries):
+        if k < 1 or not ready or narrow or fetch > min(_MOST_CANDIDATES, pool) or not len(queries):
             return self._rows.gallery(allowed).search(queries, k, query_ids)
-        columns, floor = self._candidates(queries, fetch)
-        columns = self._left(columns, query_ids, where)
+        columns, floor = self._candidates(queries, fetch, where)
+        if query_ids is not None:
+            itself = (self._rows.ids[columns] == query_ids[:, None]) & (query_ids[:, None] >= 0)
+            columns = columns.masked_fill(itself, -1)
         found = rank_candidates(queries, self._rows.vectors, self._rows.ids, columns, k)
         unsure = floor >= found.scores[:, -1]  # also where places stayed empty
         if unsure.any():
@@ -126,16 +154,38 @@ class FaissIndex:
             found.ids[unsure], found.scores[unsure] = exact.ids, exact.scores
         return found
 
-    def recall(self, vectors: Tensor, k: int = 10) -> float:
+    def recall(self, vectors: Tensor, k: int = 10, *, query_ids: Tensor | None = None) -> float:
         """Share of the true k nearest that search finds for these queries (Q, D)."""
-        queries = self._rows.prepared(vectors, "the queries")
-        k = min(k, len(self))
-        found, true = self.search(queries, k).ids, self._rows.gallery().search(queries, k).ids
-        return float((found[:, :, None] == true[:, None, :]).any(2).float().mean())
+        return recall_of(self, vectors, k, query_ids=query_ids)
+
+    def tune(self, vectors: Tensor, k: int = 10, least: float = 0.95, *, query_ids: Tensor | None = None) -> float:
+        """Double `nprobe` or `ef_search` until `recall` for these queries is at least `least`; gives the recall."""
+        true = exact_ids(self, vectors, k, query_ids)
+        found = recall_of(self, vectors, k, query_ids=query_ids, true=true)
+        while found < least and self._structure is not None and self._structure.widen():
+            breadth = self._structure.breadth
+            self.nprobe, self.ef_search = (breadth, None) if self._structure.lists else (None, breadth)
+            found = recall_of(self, vectors, k, query_ids=query_ids, true=true)
+        return found
 
     def vectors(self) -> tuple[Tensor, Tensor]:
         """What is stored: vectors (N, D) fp32, unit with "cosine", and ids (N,), in the order of adding."""
         return self._rows.vectors, self._rows.ids
+
+    def structure(self) -> dict[str, Tensor]:
+        """What of the structure is worth keeping beside the vectors, as plain numbers; empty where nothing is."""
+        return {} if self._structure is None or not self.trained else structure_arrays(self._structure)
+
+    def restore(self, vectors: Tensor, ids: Tensor, structure: Mapping[str, Tensor]) -> None:
+        """Fill an empty index with what `vectors` and `structure` of another one of the same options gave.
+
+        The tensors are kept, not copied. ValueError where the numbers cannot be those of such a structure.
+        """
+        self._rows.adopt(vectors, ids)
+        if self._structure is None:
+            return
+        if not (structure and restore_structure(self._structure, self._rows.vectors, structure)):
+            self._structure.put(self._rows.vectors, torch.arange(len(self)))
 
     def save(self, folder: Path) -> None:
         """Write an index folder, whole or not at all."""
@@ -143,106 +193,32 @@ class FaissIndex:
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """The index saved in a folder, its structure made again; ModelError naming the file that is damaged."""
+        """The index saved in a folder; ModelError naming the file when anything in it is damaged."""
         return load_as(cls, folder)
 
-    def _put(self, rows: Tensor) -> None:
-        """Tell the structure of new or changed rows (n,); train it when it can be, renew it when it is sparse."""
-        if self._structure is None or (not self.trained and len(self) < self._needed):
-            return
-        with _faiss_threads(self.threads):
-            if not self.trained:
-                self._structure.train(self._rows.vectors.numpy())
-                rows = torch.arange(len(self))
-            elif self._slots.sparse:
-                self._structure.reset()
-                self._slots, rows = Slots(), torch.arange(len(self))
-            if len(rows):
-                self._structure.add(self._rows.vectors[rows].numpy())
-        self._slots.take(rows)
-
-    def _candidates(self, queries: Tensor, fetch: int) -> tuple[Tensor, Tensor]:
-        """Positions (Q, fetch), -1 for none, and the score below which nothing was left out (-inf if unknown)."""
+    def _candidates(self, queries: Tensor, fetch: int, where: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Rows (Q, fetch), -1 for none, and the score below which nothing was left out (-inf if unknown)."""
+        if self._structure is not None:
+            allowed, share = None, 1.0
+            if where is not None:
+                allowed, share = torch.zeros(len(self), dtype=torch.bool), len(where) / len(self)
+                allowed[where] = True
+            columns = self._structure.search(queries, fetch, allowed, share)
+            return columns, torch.full((len(queries),), -torch.inf)
         import faiss
 
-        with _faiss_threads(self.threads):
-            if self._structure is not None:
-                _, slots = self._structure.search(queries.numpy(), fetch)
-                return self._slots.rows_of(torch.from_numpy(slots)), torch.full((len(queries),), -torch.inf)
+        with faiss_threads(self.threads):
             rows = self._rows.vectors.numpy()
             scores, columns = faiss.knn(queries.numpy(), rows, fetch, metric=faiss.METRIC_INNER_PRODUCT)
         error = product_error(queries, self._rows.gallery().largest)
         return torch.from_numpy(columns), torch.from_numpy(scores[:, -1]) + error
 
-    def _left(self, columns: Tensor, query_ids: Tensor | None, where: Tensor | None) -> Tensor:
-        """The candidates that may be answers: not the query itself, and only what is allowed; others become -1."""
-        if query_ids is not None:
-            itself = (self._rows.ids[columns] == query_ids[:, None]) & (query_ids[:, None] >= 0)
-            columns = columns.masked_fill(itself, -1)
-        if where is not None:
-            allowed = torch.zeros(len(self) + 1, dtype=torch.bool)  # the last place answers for -1
-            allowed[where] = True
-            columns = columns.masked_fill(~allowed[columns], -1)
-        return columns
-
-
-def _made(factory: str, embed_dim: int) -> Any:
-    """An empty structure of that factory string; ValueError with FAISS's reason for an impossible one."""
-    import faiss
-
-    if "IDMap" in factory:
-        raise ValueError(f"factory {factory!r}: leave out IDMap, ids are kept beside the structure")
-    try:
-        return faiss.index_factory(embed_dim, factory, faiss.METRIC_INNER_PRODUCT)
-    except RuntimeError as error:
-        reason = re.sub(r"^Error in .* at .*?:\d+: (Error: '.*' failed: )?", "", str(error).strip())
-        raise ValueError(f"FAISS cannot make {factory!r} for vectors of width {embed_dim}: {reason}") from None
-
-
-def _tuned(structure: Any, factory: str, nprobe: int | None, ef_search: int | None, train_min: int | None) -> int:
-    """Set the breadth of search; the number of vectors the structure wants before it is trained."""
-    inner = _inner(structure)
-    lists = getattr(inner, "nlist", None)
-    for name, value, fits in (
-        ("nprobe", nprobe, lists is not None),
-        ("ef_search", ef_search, hasattr(inner, "hnsw")),
-        ("train_min", train_min, structure is not None and not structure.is_trained),
-    ):
-        if value is not None and not fits:
-            raise ValueError(f"{name} does not apply to factory {factory!r}")
-    if lists is not None:
-        inner.nprobe = min(lists, nprobe or max(8, lists // 16))
-    if hasattr(inner, "hnsw"):
-        inner.hnsw.efSearch = ef_search or 64
-    if structure is None or structure.is_trained:
-        return 0
-    codes = _inner(inner.storage) if hasattr(inner, "storage") else inner
-    words = (
-        256 if "OPQ" in factory else int(getattr(codes, "ksub", 0) or getattr(getattr(codes, "pq", None), "ksub", 1))
-    )
-    return train_min or _TRAIN_POINTS * max(int(lists or 1), words)
-
-
-def _inner(structure: Any) -> Any:
-    """The structure inside transforms and refinements, as what it is."""
-    import faiss
-
-    while structure is not None:
-        structure = faiss.downcast_index(structure)
-        inside = getattr(structure, "index", None) or getattr(structure, "base_index", None)
-        if inside is None:
-            break
-        structure = inside
-    return structure
-
-
-@contextmanager
-def _faiss_threads(threads: int | None) -> Iterator[None]:
-    import faiss
-
-    before = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(threads or torch.get_num_threads())
-    try:
-        yield
-    finally:
-        faiss.omp_set_num_threads(before)
+    def _check_breadth(self) -> None:
+        made = self._structure
+        for name, value, fits in (
+            ("nprobe", self.nprobe, made is not None and made.lists > 0),
+            ("ef_search", self.ef_search, made is not None and made.is_graph),
+            ("train_min", self.train_min, made is not None and not made.ready),
+        ):
+            if value is not None and not fits:
+                raise ValueError(f"{name} does not apply to {self.kind or f'factory {self.factory!r}'}")

@@ -4,29 +4,27 @@
     index.json           the component's spec, number and width of vectors, fingerprint of the model
     vectors.safetensors  `vectors` (N, D) F32 and `ids` (N,) I64
     items.jsonl          one JSON object a row with its `id`: path, label, ... (when items were given)
+    structure.safetensors  numbers from which a search structure is made again quickly (where it has such)
 
-Search structures are not stored: they are made again from the vectors, so nothing that is read can be anything but
-numbers. Reading checks every file before it is used, and every mistake names the file.
+No library's own file format is stored: what is read can be nothing but numbers and text. Reading checks every file
+before it is used, and every mistake names the file. Vectors are mapped from the file, not copied into memory.
 """
 
 from __future__ import annotations
 
-import datetime
 import inspect
-import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import numpy as np
 from torch import Tensor
 
 from fashreg.errors import ModelError
+from fashreg.indexes.items_file import item_lines, read_items
 from fashreg.interfaces import Index
-from fashreg.manifest import Manifest, verify_folder, write_folder_atomically
-from fashreg.strict_json import parse_json, read_json, write_json
+from fashreg.manifest import verify_folder, write_folder_atomically
+from fashreg.strict_json import read_json, write_json
 from fashreg.strict_tensors import TensorRecord, read_tensors, write_tensors
 
 if TYPE_CHECKING:
@@ -34,14 +32,18 @@ if TYPE_CHECKING:
 
 KIND = "index"
 _VERSION = 1
-_ABOUT, _TENSORS, _ITEMS = "index.json", "vectors.safetensors", "items.jsonl"
+_ABOUT, _TENSORS, _ITEMS, _STRUCTURE = "index.json", "vectors.safetensors", "items.jsonl", "structure.safetensors"
+_MOST_WIDE = 1 << 20  # numbers a vector, beyond which a folder is not believed
 
 AnyIndex = TypeVar("AnyIndex", bound=Index)
 
 
 @dataclass(frozen=True, eq=False)
 class SavedIndex:
-    """What an index folder holds. items: one row per vector with its `id`, None where none were saved."""
+    """What an index folder holds. items: one row per vector with its `id`, None where none were saved.
+
+    recall: what was measured when it was saved, {} where nothing was. structure: numbers of its search structure.
+    """
 
     spec: dict[str, Any]
     vectors: Tensor
@@ -49,6 +51,9 @@ class SavedIndex:
     items: DataFrame | None
     model_fingerprint: str
     extra: dict[str, Any] = field(default_factory=dict)
+    recall: dict[str, Any] = field(default_factory=dict)
+    structure: dict[str, Tensor] = field(default_factory=dict)
+    folder: Path = Path()
 
 
 def save_index(
@@ -59,12 +64,13 @@ def save_index(
     model_fingerprint: str = "",
     spec: Mapping[str, Any] | None = None,
     extra: Mapping[str, Any] | None = None,
+    recall: Mapping[str, Any] | None = None,
 ) -> None:
     """Write an index folder, whole or not at all.
 
     items: one row for each vector: with a column `id`, or in the order of `index.vectors()`. model_fingerprint: of the
     weights that made the vectors. spec: how to build the index again (`fashreg.spec_of`); without it the options the
-    object keeps. extra: anything else, as JSON.
+    object keeps. extra: anything else, as JSON. recall: what the index finds of exact search's answers, as measured.
     """
     vectors, ids = index.vectors()
     about = {
@@ -74,11 +80,15 @@ def save_index(
         "embed_dim": int(vectors.shape[1]),
         "model_fingerprint": model_fingerprint,
         "extra": dict(extra or {}),
+        "recall": dict(recall or {}),
     }
-    lines = None if items is None else _lines(items, ids)
+    lines = None if items is None else item_lines(items, ids)
+    structure = index.structure() if hasattr(index, "structure") else {}
     with write_folder_atomically(Path(folder), kind=KIND) as fresh:
         write_json(fresh / _ABOUT, about)
         write_tensors(fresh / _TENSORS, {"vectors": vectors.float(), "ids": ids})
+        if structure:
+            write_tensors(fresh / _STRUCTURE, structure)
         if lines is not None:
             (fresh / _ITEMS).write_text("".join(lines), encoding="utf-8", newline="\n")
 
@@ -100,10 +110,31 @@ def load_index_folder(folder: str | Path, *, model_fingerprint: str | None = Non
     expected = {"vectors": TensorRecord("F32", (count, width)), "ids": TensorRecord("I64", (count,))}
     tensors = read_tensors(manifest.path(_TENSORS), expected=expected)
     _check_ids(manifest.path(_TENSORS), tensors["ids"])
-    items = _read_items(manifest, tensors["ids"]) if _ITEMS in manifest.files else None
     return SavedIndex(
-        about["spec"], tensors["vectors"], tensors["ids"], items, about["model_fingerprint"], about["extra"]
+        about["spec"],
+        tensors["vectors"],
+        tensors["ids"],
+        read_items(manifest.path(_ITEMS), tensors["ids"]) if _ITEMS in manifest.files else None,
+        about["model_fingerprint"],
+        about["extra"],
+        about["recall"],
+        read_tensors(manifest.path(_STRUCTURE)) if _STRUCTURE in manifest.files else {},
+        Path(folder),
     )
+
+
+def fill_index(index: AnyIndex, saved: SavedIndex) -> AnyIndex:
+    """Put the rows of a folder into an empty index, with the structure where both have one; gives the index."""
+    if saved.spec["config"].get("embed_dim", index.embed_dim) != saved.vectors.shape[1]:
+        raise ModelError(f"{saved.folder / _ABOUT} holds options that do not work: embed_dim is that of other vectors")
+    if not hasattr(index, "restore"):
+        index.add(saved.vectors, saved.ids)
+        return index
+    try:
+        index.restore(saved.vectors, saved.ids, saved.structure)
+    except ValueError as error:
+        raise ModelError(f"{saved.folder / _STRUCTURE} does not fit the vectors: {error}") from error
+    return index
 
 
 def load_as(cls: type[AnyIndex], folder: str | Path) -> AnyIndex:
@@ -115,10 +146,9 @@ def load_as(cls: type[AnyIndex], folder: str | Path) -> AnyIndex:
         raise ModelError(f"{folder} was saved by the index {saved.spec['name']!r}, which is not a {cls.__name__}")
     try:
         index = cls(**options)
-        index.add(saved.vectors, saved.ids)
     except (TypeError, ValueError) as error:
         raise ModelError(f"{Path(folder) / _ABOUT} holds options that do not work: {error}") from error
-    return index
+    return fill_index(index, saved)
 
 
 def _options(index: Index) -> dict[str, Any]:
@@ -127,6 +157,9 @@ def _options(index: Index) -> dict[str, Any]:
 
 def _checked_about(path: Path, about: Any) -> dict[str, Any]:
     shape = {"version": int, "spec": dict, "count": int, "embed_dim": int, "model_fingerprint": str, "extra": dict}
+    shape["recall"] = dict
+    if isinstance(about, dict):
+        about = {"recall": {}, **about}  # absent in folders of fashreg 0.1
     if not isinstance(about, dict) or {k: type(v) for k, v in about.items()} != shape:
         raise ModelError(f"{path} is not the description of an index: it needs {', '.join(shape)}")
     if about["version"] != _VERSION:
@@ -134,7 +167,7 @@ def _checked_about(path: Path, about: Any) -> dict[str, Any]:
     spec = about["spec"]
     if not isinstance(spec.get("name"), str) or not isinstance(spec.get("config"), dict):
         raise ModelError(f"{path}: its spec needs a name and a config")
-    if about["count"] < 0 or about["embed_dim"] < 1:
+    if about["count"] < 0 or not 1 <= about["embed_dim"] <= _MOST_WIDE:
         raise ModelError(f"{path} speaks of {about['count']} vectors of width {about['embed_dim']}")
     return about
 
@@ -143,54 +176,3 @@ def _check_ids(path: Path, ids: Tensor) -> None:
     ordered = ids.sort().values
     if len(ids) and (int(ordered[0]) < 0 or bool((ordered[1:] == ordered[:-1]).any())):
         raise ModelError(f"{path}: its ids are not unique or not 0 or larger")
-
-
-def _lines(items: DataFrame | Sequence[Mapping[str, Any]], ids: Tensor) -> list[str]:
-    rows = items.to_dict("records") if hasattr(items, "to_dict") else [dict(row) for row in items]
-    if len(rows) != len(ids):
-        raise ValueError(f"{len(ids)} vectors need as many items, got {len(rows)}")
-    if rows and "id" not in rows[0]:
-        rows = [{"id": i, **row} for i, row in zip(ids.tolist(), rows, strict=True)]
-    if sorted(int(row["id"]) for row in rows) != sorted(ids.tolist()):
-        raise ValueError("the ids of the items are not the ids of the vectors")
-    plain = [{str(key): _plain(key, value) for key, value in row.items()} for row in rows]
-    return [json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in plain]
-
-
-def _plain(column: Any, value: Any) -> Any:
-    """A table's cell as JSON: numpy scalars as Python's, empty cells as null, paths and dates as text."""
-    if isinstance(value, np.generic):
-        value = value.item()
-    if (
-        value is None
-        or type(value).__name__ in ("NAType", "NaTType")
-        or (isinstance(value, float) and math.isnan(value))
-    ):
-        return None
-    if isinstance(value, Path | datetime.date):
-        return str(value)
-    if isinstance(value, str | int | float | bool):
-        return value
-    raise ValueError(f"items column {column!r} holds a {type(value).__name__}, which cannot be saved as JSON")
-
-
-def _read_items(manifest: Manifest, ids: Tensor) -> DataFrame:
-    import pandas as pd
-
-    path = manifest.path(_ITEMS)
-    rows = []
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            try:
-                rows.append(parse_json(line))
-            except (ValueError, RecursionError) as error:
-                raise ModelError(f"{path}: line {number} cannot be read: {error}") from error
-    if not all(isinstance(row, dict) and type(row.get("id")) is int for row in rows):
-        raise ModelError(f"{path}: every line must be an object with a whole number as `id`")
-    if sorted(row["id"] for row in rows) != sorted(ids.tolist()):
-        raise ModelError(f"{path}: its ids are not those of the vectors")
-    table = pd.DataFrame(rows, columns=None if rows else ["id"], dtype=object)
-    for name, column in table.items():
-        if not column.isna().any() or all(isinstance(value, float) for value in column.dropna()):
-            table[name] = column.infer_objects()  # elsewhere pandas would turn whole numbers beside gaps into floats
-    return table

@@ -82,6 +82,15 @@ class Rows:
         self._gallery = self._places = None
         self._ordered = np.sort(np.concatenate([self._ordered, ordered]), kind="stable")  # two sorted runs: a merge
 
+    def adopt(self, vectors: Tensor, ids: Tensor) -> None:
+        """Keep rows (N, D) that nobody else changes (read from a file) without copying them; only into no rows."""
+        rows = self.prepared(vectors, "the vectors to add")
+        new = _checked_ids(ids, "added", len(rows))
+        if len(self):
+            raise ValueError("rows are adopted by an empty index only")
+        self._vectors, self._ids, self._ordered = [rows], [new], np.sort(new.numpy())
+        self._gallery = self._places = None
+
     def delete(self, ids: Tensor) -> Tensor:
         """Forget the rows of these ids and close the gaps; gives the mask (N,) of the rows that stay.
 
