@@ -3,99 +3,25 @@
 from __future__ import annotations
 
 import math
-import random
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 
-from fashreg.functional.neighbours import WHOLE_RANKING
-from fashreg.functional.relevance import relevance_from_labels
-from fashreg.values import Rankings, Relevance
+from fashreg.functional.judged import Judged
+from fashreg.functional.metrics import average, judge
+from fashreg.testing.evaluator_cases import Case, leave_one_out, measured, plain_value, same_numbers
+from fashreg.values import Rankings
 
 HUGE = 2**61
 
 
-@dataclass(frozen=True)
-class Case:
-    """Queries against a gallery, ranked. queries, gallery: (id, label). order: ranked ids of each query, best first."""
-
-    queries: list[tuple[int, int]]
-    gallery: list[tuple[int, int]]
-    order: list[list[int]]
-
-    @property
-    def relevance(self) -> Relevance:
-        """Equal label, another id."""
-        queries, gallery = torch.tensor(self.queries), torch.tensor(self.gallery)
-        return relevance_from_labels(queries[:, 1], queries[:, 0], gallery[:, 1], gallery[:, 0])
-
-    def rankings(self, depth: int) -> Rankings:
-        """The first `depth` ranks, padded where there are fewer; WHOLE_RANKING gives one for each gallery item."""
-        depth = len(self.gallery) if depth == WHOLE_RANKING else depth
-        rows = [[*row[:depth], *[-1] * (depth - len(row))] for row in self.order]
-        ids = torch.tensor(rows, dtype=torch.int64).view(len(rows), depth)
-        return Rankings(ids, torch.where(ids < 0, -torch.inf, 1 - torch.arange(depth) / depth))
-
-    def found(self) -> list[tuple[list[int], int]]:
-        """For each query: 1 or 0 for each ranked item, relevant or not, and the number R of relevant items."""
-        label_of = dict(self.gallery)
-        judged = []
-        for (own, label), row in zip(self.queries, self.order, strict=True):
-            hits = [int(i >= 0 and i != own and label_of.get(i) == label) for i in row]
-            judged.append((hits, sum(i != own and found == label for i, found in self.gallery)))
-        return judged
-
-    def sorted_by(self, badness: Callable[[bool], int]) -> Case:
-        """The same with each ranking stably sorted by whether an item is relevant."""
-        pairs = zip(self.order, self.found(), strict=True)
-        order = [[i for _, i in sorted(zip(map(badness, map(bool, f)), row, strict=True))] for row, (f, _) in pairs]
-        return replace(self, order=order)
-
-
-def leave_one_out(seed: int, n: int = 26, classes: int = 4, scale: int = 1) -> Case:
-    """n items of some classes plus one alone in its class, each ranked by the others in a random order."""
-    made = random.Random(seed)
-    ids = made.sample(range(3 * n), n)
-    gallery = [(i * scale, (made.randrange(classes) - 1) * scale) for i in ids[1:]] + [(ids[0] * scale, 77 * scale)]
-    order = []
-    for own, _ in gallery:
-        others = [i for i, _ in gallery if i != own]
-        order.append(made.sample(others, len(others)))
-    return Case(gallery, gallery, order)
-
-
-def measured(evaluator: Any, case: Case) -> dict[str, float]:
-    """What the evaluator says of the case, given the ranks it asks for."""
-    numbers: dict[str, float] = evaluator(case.rankings(evaluator.depth(case.relevance)), case.relevance)
-    return numbers
-
-
-def plain_value(name: str, found: list[int], r: int) -> float | None:
-    """The metric of that name for one query, from its definition; None for a name that has none here."""
-    kind, _, cut = name.partition("@")
-    k = int(cut) if cut.isdigit() else 0
-    top = found[: k or None]
-    precise = [sum(found[: i + 1]) / (i + 1) if hit else 0.0 for i, hit in enumerate(found)]
-    if kind == "ndcg" and k:
-        best = sum(1 / math.log2(i + 2) for i in range(min(k, r)))
-        return sum(hit / math.log2(i + 2) for i, hit in enumerate(top)) / best
-    known = {
-        "map": sum(precise) / r,
-        "map@r": sum(precise[:r]) / r,
-        "r-precision": sum(found[:r]) / r,
-        f"recall@{k}": float(any(top)),
-        f"precision@{k}": sum(top) / k if k else 0.0,
-        "mrr" if not k else f"mrr@{k}": max((1 / (i + 1) for i, hit in enumerate(top) if hit), default=0.0),
-    }
-    return known.get(name)
-
-
-def same_numbers(one: dict[str, float], other: dict[str, float]) -> bool:
-    """Equal names and, to rounding, equal values."""
-    return one.keys() == other.keys() and all(math.isclose(one[n], other[n], abs_tol=1e-12) for n in one)
+def from_hit_ranks(evaluator: Any, judged: Judged, case: Case) -> dict[str, float]:
+    """The means of what the evaluator makes of hit ranks, or what it measures where it does not offer that."""
+    if not hasattr(evaluator, "from_judged"):
+        return measured(evaluator, case)
+    return {name: average(values) for name, values in evaluator.from_judged(judged, case.relevance).items()}
 
 
 class EvaluatorContract:
@@ -143,9 +69,23 @@ class EvaluatorContract:
 
     def test_the_query_itself_is_never_a_hit(self, evaluator: Any) -> None:
         case = leave_one_out(3)
-        with_itself = replace(case, order=[[q, *row] for (q, _), row in zip(case.queries, case.order, strict=True)])
+        with_itself = replace(case, order=[[q, *row] for (q, _), row in case.pairs()])
         with_stranger = replace(case, order=[[10**9, *row] for row in case.order])
         assert same_numbers(measured(evaluator, with_itself), measured(evaluator, with_stranger))
+
+    def test_items_of_the_query_s_own_source_are_never_hits(self, evaluator: Any) -> None:
+        case = leave_one_out(11, n=40)
+
+        def source(i: int) -> int:
+            return i % 3 - 1  # 0, 1, and -1 which is nobody's
+
+        def seen(q: int, i: int) -> int:
+            return 10**9 if source(i) == source(q) >= 0 else i
+
+        relevance = case.relevance_by(source)
+        strangers = replace(case, order=[[seen(q, i) for i in row] for (q, _), row in case.pairs()])
+        depth = len(case.gallery)
+        assert same_numbers(evaluator(case.rankings(depth), relevance), evaluator(strangers.rankings(depth), relevance))
 
     def test_empty_places_are_never_hits(self, evaluator: Any) -> None:
         case = leave_one_out(4)
@@ -189,6 +129,31 @@ class EvaluatorContract:
         assert depth >= 1
         whole = evaluator(case.rankings(len(case.gallery)), case.relevance)
         assert same_numbers(measured(evaluator, case), whole)
+
+    def test_hit_ranks_say_the_same_as_rankings(self, evaluator: Any) -> None:
+        case = leave_one_out(12, n=40)
+        whole = judge(case.rankings(len(case.gallery)), case.relevance)
+        assert same_numbers(from_hit_ranks(evaluator, replace(whole, depth=None), case), measured(evaluator, case))
+
+    def test_a_query_scores_the_same_whatever_is_judged_beside_it(self, evaluator: Any) -> None:
+        case = leave_one_out(13, n=40)
+        blocks = [Case(case.queries[s : s + 9], case.gallery, case.order[s : s + 9]) for s in range(0, 40, 9)]
+        numbers, counted = [], []
+        for block in blocks:
+            numbers.append(measured(evaluator, block))
+            counted.append(sum(r > 0 for _, r in block.found()))
+        for name, value in measured(evaluator, case).items():
+            parts = sum(n[name] * c for n, c in zip(numbers, counted, strict=True)) / sum(counted)
+            assert math.isclose(value, parts, abs_tol=1e-9), f"{name} is {value} together and {parts} in blocks"
+
+    def test_grades_change_ndcg_and_no_other_known_metric(self, evaluator: Any) -> None:
+        case = leave_one_out(14).sorted_by(lambda hit: -hit)
+        graded = replace(case.relevance, grades=1.0 + torch.arange(len(case.gallery)) % 4)
+        numbers = evaluator(case.rankings(evaluator.depth(graded)), graded)
+        assert all(0 <= value <= 1 for value in numbers.values())
+        plain = {n: x for n, x in measured(evaluator, case).items() if plain_value(n, [1], 1) is not None}
+        same = [name for name in plain if not name.startswith("ndcg@")]
+        assert same_numbers({name: numbers[name] for name in same}, {name: plain[name] for name in same})
 
     def test_ids_and_labels_may_be_of_any_size(self, evaluator: Any) -> None:
         small, large = leave_one_out(10), leave_one_out(10, scale=HUGE // 100)

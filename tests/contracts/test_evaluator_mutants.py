@@ -40,6 +40,9 @@ class Sound:
     def mean(self, values: Tensor) -> float:
         return m.average(values)
 
+    def from_judged(self, judged: Judged, relevance: Relevance) -> dict[str, Tensor]:
+        return self.values(judged)
+
     def __call__(self, rankings: Rankings, relevance: Relevance) -> dict[str, float]:
         values = self.values(self.judged(rankings, relevance))
         return {name: self.mean(value) for name, value in values.items()}
@@ -204,6 +207,37 @@ class NeedsALargeGallery(Sound):
         if (rankings.ids[:, :3] < 0).any():
             raise ValueError("too few items")
         return super().__call__(rankings, relevance)
+
+
+class HitsItsSource(Sound):
+    """What the query's own source excludes counts when it is ranked."""
+
+    def judged(self, rankings: Rankings, relevance: Relevance) -> Judged:
+        return super().judged(rankings, replace(relevance, query_sources=None, sources=None))
+
+
+class OtherFromHitRanks(Sound):
+    """From hit ranks recall@10 looks at nine."""
+
+    def from_judged(self, judged: Judged, relevance: Relevance) -> dict[str, Tensor]:
+        return {**self.values(judged), "recall@10": m.recall_at_k(judged, 9)}
+
+
+class DividesByTheDeepest(Sound):
+    """AP divides by the largest R of the queries beside it."""
+
+    def values(self, judged: Judged) -> dict[str, Tensor]:
+        share = judged.counts / judged.counts.max()
+        return {**super().values(judged), "map@r": m.map_at_r(judged) * share}
+
+
+class AddsGrades(Sound):
+    """Grades are summed where hits are counted."""
+
+    def values(self, judged: Judged) -> dict[str, Tensor]:
+        gains = torch.ones(len(judged.ranks)) if judged.gains is None else judged.gains
+        found = judged.sums(torch.where(judged.ranks <= 1, gains, 0))
+        return {**super().values(judged), "recall@1": torch.where(judged.counts > 0, found, torch.nan)}
 
 
 FAULTS = list(Sound.__subclasses__())

@@ -4,7 +4,8 @@ import torch
 from fashreg.evaluators.retrieval import RetrievalEvaluator
 from fashreg.functional.neighbours import WHOLE_RANKING, nearest
 from fashreg.functional.relevance import relevance_from_labels, relevance_from_pairs
-from fashreg.testing.evaluator import EvaluatorContract, leave_one_out, measured
+from fashreg.testing.evaluator import EvaluatorContract
+from fashreg.testing.evaluator_cases import leave_one_out, measured
 from fashreg.values import Rankings
 
 
@@ -17,7 +18,8 @@ class TestRetrieval(EvaluatorContract):
 class TestEverythingItKnows(EvaluatorContract):
     @pytest.fixture
     def evaluator(self):
-        metrics = ("recall@k", "precision@k", "mrr@k", "ndcg@k", "map@r", "r-precision", "map", "mrr")
+        at_k = ("recall@k", "hit-rate@k", "share-found@k", "precision@k", "mrr@k", "ndcg@k", "binary-ndcg@k")
+        metrics = (*at_k, "map@r", "r-precision", "map", "mrr")
         return RetrievalEvaluator(ks=(1, 3, 10, 40), metrics=metrics, primary="map")
 
 
@@ -39,6 +41,21 @@ def test_depth_is_what_the_metrics_need_and_no_more():
     assert RetrievalEvaluator(ks=(1,), metrics=("recall@k",), primary="recall@1").depth(relevance) == 1
     assert RetrievalEvaluator(metrics=("map",), primary="map").depth(relevance) == WHOLE_RANKING
     assert RetrievalEvaluator(metrics=("mrr",), primary="mrr").depth(relevance) == WHOLE_RANKING
+
+
+def test_hit_rate_is_another_name_of_recall_and_the_share_found_is_not():
+    evaluator = RetrievalEvaluator(ks=(4,), metrics=("recall@k", "hit-rate@k", "share-found@k"), primary="recall@4")
+    numbers = measured(evaluator, leave_one_out(0))
+    assert numbers["recall@4"] == numbers["hit-rate@4"] > numbers["share-found@4"] > 0
+
+
+def test_ndcg_weighs_hits_by_their_grades_and_binary_ndcg_does_not():
+    relevance = relevance_from_pairs(torch.tensor([9]), [[1, 2]], [[1.0, 3.0]])
+    rankings = Rankings(torch.tensor([[1, 2, 3]]), torch.zeros(1, 3))
+    evaluator = RetrievalEvaluator(ks=(3,), metrics=("ndcg@k", "binary-ndcg@k"), primary="ndcg@3")
+    numbers = evaluator(rankings, relevance)
+    assert numbers["ndcg@3"] == pytest.approx((1 + 3 / 1.5849625007211562) / (3 + 1 / 1.5849625007211562))
+    assert numbers["binary-ndcg@3"] == 1
 
 
 def test_numbers_of_each_query_come_before_the_mean():
