@@ -36,15 +36,18 @@ class Enough(Exception):  # noqa: N818 - a signal, not an error
 
 
 class Watch:
-    """A clock that stands still while it judges (every `every` steps) and ends the arm when the goal is reached."""
+    """A clock that stands still while it judges and ends the arm when the goal is reached.
 
-    def __init__(self, every: int, goal: float | None = None) -> None:
-        self.every, self.goal = every, goal
+    It judges every `every` steps, and twice as often within the first `early` steps.
+    """
+
+    def __init__(self, every: int, goal: float | None = None, early: int = 0) -> None:
+        self.every, self.goal, self.early = every, goal, early
         self.start, self.paused = time.perf_counter(), 0.0
         self.curve: list[tuple[float, float]] = []
 
     def look(self, step: int, judge: Callable[[], float]) -> None:
-        if step % self.every == 0:
+        if step % (self.every if step > self.early else max(1, self.every // 2)) == 0:
             now = time.perf_counter()
             self.curve.append((now - self.start - self.paused, judge()))
             self.paused += time.perf_counter() - now

@@ -33,7 +33,7 @@ from fashreg.data.table import Table
 from fashreg.learners.standard import StandardLearner
 
 GOALS = (0.57, 0.60)
-EVERY = 10
+EVERY, EARLY = 10, 40  # steps between two looks, halved in the first EARLY steps
 
 
 def tables(table: Path) -> tuple[Table, Table]:
@@ -50,7 +50,7 @@ def fashreg_arm(table: Path, seed: int, **changes: Any) -> Watch:
     """The shipped recipe, with a learner that looks at the test split now and then."""
     test = tables(table)[1]
     pictures, judge = judged_pictures(test), judged_by(test)
-    watch = Watch(EVERY, GOALS[-1])
+    watch = Watch(EVERY, GOALS[-1], EARLY)
 
     class Watched(StandardLearner):
         def stepped(self, step: int) -> None:
@@ -70,7 +70,7 @@ def fashreg_arm(table: Path, seed: int, **changes: Any) -> Watch:
 def peer_arm(table: Path, seed: int, run: Callable[..., None], **settings: Any) -> Watch:
     """The plain script (peer_script.py)."""
     train, test = tables(table)
-    watch = Watch(EVERY, GOALS[-1])
+    watch = Watch(EVERY, GOALS[-1], EARLY)
     run(train, test, seed, watch, judged_by(test), **settings)
     return watch
 
