@@ -40,7 +40,7 @@ class Gallery:
         """The k nearest pictures of each query, best first: dicts with id, score, image, label.
 
         queries: paths, PIL images or a DataFrame. k larger than the gallery gives the whole gallery. A path that is
-        itself in the gallery leaves itself out. rerank: a reranker or several, by name, {name, **options} or as objects;
+        itself in the gallery leaves itself out. rerank: one reranker or several, as names, mappings or objects;
         scores are then those of the last one.
         """
         if k <= 0:
