@@ -1,0 +1,176 @@
+"""Queries worth a look: the best, the worst, those most surely wrong, and which classes are taken for one another."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fashreg.jobs.evaluation_result import Evaluation, Item, Neighbours, PerQuery
+from fashreg.report.groups import fractions
+
+SHOWN = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One answer. right: whether it counts as one; None where nobody can say."""
+
+    item: Item
+    score: float
+    right: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A query with its first answers, best first, and its own number of the metric that the queries are sorted by."""
+
+    item: Item
+    hits: tuple[Hit, ...]
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Confusion:
+    """How often pictures of one class have another class as their first answer. share: of the class's queries."""
+
+    asked: str
+    given: str
+    count: int
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What there is to see of the queries. metric: what they are sorted by. told: whose values make an answer right."""
+
+    metric: str
+    told: str
+    values: NDArray[np.float64]
+    best: tuple[Answered, ...]
+    worst: tuple[Answered, ...]
+    confusing: tuple[Answered, ...]
+    confusions: tuple[Confusion, ...]
+    wrong_first: int
+
+
+def read_answers(evaluation: Evaluation, items: Mapping[int, Item]) -> Answers | None:
+    """Choose the queries; None where the evaluation kept no queries, neighbours or items."""
+    queries, near = evaluation.per_query, evaluation.neighbours
+    if queries is None or near is None or not items:
+        return None
+    metric = sorting_metric(queries, evaluation.primary, near.attribute)
+    if metric is None:
+        return None
+    seen = _look(near, dict(zip(queries.ids.tolist(), queries.values[metric].tolist(), strict=True)), items)
+    if not len(seen.rows):
+        return None
+    worst = _spread(np.lexsort((seen.queries, -seen.score, seen.value)), seen)
+    best = _spread(np.lexsort((seen.queries, -seen.score, -seen.value)), seen)
+    order = np.lexsort((seen.queries, -seen.score))
+    confusing = _spread(order[seen.wrong[order] & ~np.isin(order, worst)], seen)
+
+    def shown(rows: Sequence[int]) -> tuple[Answered, ...]:
+        return tuple(_answered(int(seen.rows[row]), float(seen.value[row]), near, items) for row in rows)
+
+    return Answers(
+        metric=metric,
+        told=near.attribute or evaluation.protocol.label or "label",
+        values=seen.value,
+        best=shown(best),
+        worst=shown(worst),
+        confusing=shown(confusing),
+        confusions=_confusions(seen),
+        wrong_first=int(seen.wrong.sum()),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """The queries that count, as columns: row among the neighbours, id, value of the metric, class and class of the
+    first answer (codes into `names`, -1 unknown), score of the first answer, and whether that one is wrong."""
+
+    rows: NDArray[np.int64]
+    queries: NDArray[np.int64]
+    value: NDArray[np.float64]
+    own: NDArray[np.int64]
+    given: NDArray[np.int64]
+    score: NDArray[np.float64]
+    names: list[str]
+
+    @property
+    def wrong(self) -> NDArray[np.bool_]:
+        return (self.own >= 0) & (self.given >= 0) & (self.own != self.given)
+
+
+def _look(near: Neighbours, values: Mapping[int, float], items: Mapping[int, Item]) -> _Look:
+    codes: dict[str, int] = {}
+    of = {-1: -1}
+    for i, item in items.items():
+        name = told(item, near.attribute)
+        of[i] = -1 if name is None else codes.setdefault(str(name), len(codes))
+    queries = near.query_ids.numpy()
+    value = np.array([values.get(q, np.nan) if q in items else np.nan for q in queries.tolist()], dtype=np.float64)
+    rows = np.flatnonzero(~np.isnan(value))
+    first = near.ids[:, :1].numpy()[rows] if near.ids.shape[1] else np.full((len(rows), 1), -1)
+    score = near.scores[:, :1].numpy()[rows, 0] if near.ids.shape[1] else np.zeros(len(rows))
+    return _Look(
+        rows,
+        queries[rows],
+        value[rows],
+        np.array([of[q] for q in queries[rows].tolist()], dtype=np.int64),
+        np.array([of.get(i, -1) for i in first[:, 0].tolist()], dtype=np.int64),
+        np.nan_to_num(score.astype(np.float64), neginf=0.0),
+        list(codes),
+    )
+
+
+def sorting_metric(queries: PerQuery, primary: str, attribute: str | None) -> str | None:
+    """The metric that tells queries apart best: the primary one, unless it only says yes or no."""
+    names = [n for n in fractions(queries, primary) if ("[" not in n if attribute is None else f"[{attribute}]" in n)]
+    if not names:
+        return None
+    kinds = {name: len(np.unique(queries.values[name].numpy())) for name in names}
+    return names[0] if kinds[names[0]] > 2 else max(names, key=lambda name: kinds[name])
+
+
+def told(item: Item, attribute: str | None) -> Any:
+    """What decides whether an answer is right: the label, or the value of an attribute."""
+    return item.get("label") if attribute is None else (item.get("attributes") or {}).get(attribute)
+
+
+def _answered(row: int, value: float, near: Neighbours, items: Mapping[int, Item]) -> Answered:
+    query = items[int(near.query_ids[row])]
+    own = told(query, near.attribute)
+    hits = []
+    for i, score in zip(near.ids[row].tolist(), near.scores[row].tolist(), strict=True):
+        if i in items:
+            other = told(items[i], near.attribute)
+            hits.append(Hit(items[i], score, None if own is None or other is None else own == other))
+    return Answered(query, tuple(hits), value)
+
+
+def _spread(order: NDArray[np.int64], seen: _Look, most: int = SHOWN) -> list[int]:
+    """The first of each class, in order, then the others: six queries of one class would say one thing six times."""
+    first: list[int] = []
+    others: list[int] = []
+    classes: set[int] = set()
+    for row in order.tolist():
+        own = int(seen.own[row])
+        (others if own in classes else first).append(row)
+        classes.add(own)
+        if len(first) == most:
+            break
+    return [*first, *others][:most]
+
+
+def _confusions(seen: _Look, most: int = 12) -> tuple[Confusion, ...]:
+    """The commonest pairs of asked and given classes; of equally common ones, by name."""
+    asked = np.bincount(seen.own[seen.own >= 0], minlength=len(seen.names))
+    pairs = Counter(zip(seen.own[seen.wrong].tolist(), seen.given[seen.wrong].tolist(), strict=True))
+    named = [(seen.names[own], seen.names[given], n, n / int(asked[own])) for (own, given), n in pairs.items()]
+    return tuple(Confusion(*found) for found in sorted(named, key=lambda c: (-c[2], c[0], c[1]))[:most])
