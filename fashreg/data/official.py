@@ -7,7 +7,7 @@ In a DataFrame it is `frame.attrs["fashreg"]`, which pandas keeps in Parquet fil
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from fashreg.errors import DataError
 from fashreg.strict_json import parse_json, write_json
 
 _KEY = "fashreg"
-_FIELDS = {"protocol": str, "root": str, "repeats": bool}
+_FIELDS = {"protocol": str, "root": str, "repeats": bool, "cross_modal": bool}
 _MOST_BYTES = 4096
 
 
@@ -27,12 +27,14 @@ class Official:
 
     protocol: name of the protocol, e.g. "in-shop". root: folder that picture paths start from; in a file it may be
     relative to the file's folder; None: that folder. repeats: a picture may stand in several rows, because a row is a
-    query or a candidate of the benchmark rather than a picture.
+    query or a candidate of the benchmark rather than a picture. cross_modal: the protocol searches between pictures
+    and texts, so a search of pictures by pictures must not call its result by this name.
     """
 
     protocol: str
     root: str | None = None
     repeats: bool = False
+    cross_modal: bool = False
 
 
 def official_of(frame: pd.DataFrame, name: str) -> Official | None:
@@ -86,7 +88,7 @@ def write_table(frame: pd.DataFrame, path: Path) -> Path:
     official = official_of(frame, "the table")
     if official is not None and official.root is not None:
         root = Path(os.path.relpath(official.root, path.parent)).as_posix()
-        frame = mark(frame.copy(deep=False), Official(official.protocol, root, official.repeats))
+        frame = mark(frame.copy(deep=False), replace(official, root=root))
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         if kind in (".parquet", ".pq"):

@@ -39,6 +39,11 @@ class TableSource:
     problems: Problems
     official: Official | None = None
 
+    @property
+    def protocol_name(self) -> str | None:
+        """The benchmark's protocol, where searching pictures by pictures follows it."""
+        return None if self.official is None or self.official.cross_modal else self.official.protocol
+
     def _has(self, column: str | None) -> bool:
         return column is not None and column in self.frame.columns
 

@@ -39,7 +39,8 @@ class Table:
     labels: (N,) int64 codes 0..C-1, -1 = no label; label_names: the C original values. ids: (N,) int64 >= 0, unique in
     the source. splits: the value of the split column, or None. texts, query, gallery: None when there is no such
     column. boxes: (N, 4) int64 left, top, right, bottom in pixels, or None. protocol_name: of the benchmark that the
-    table was converted from, or None.
+    table was converted from; None for other tables, and where the benchmark searches between pictures and texts
+    (`fashreg.data.official.official_of(table.frame, table.source)` names it still).
     """
 
     frame: pd.DataFrame
@@ -191,5 +192,5 @@ def _table(opened: TableSource, rows: NDArray[np.int64], need_label: bool, split
         query=query,
         gallery=gallery,
         boxes=boxes,
-        protocol_name=None if opened.official is None else opened.official.protocol,
+        protocol_name=opened.protocol_name,
     )

@@ -12,6 +12,7 @@ from official_folders import FOLDERS, asen, fashion_gen, fashion_iq, in_shop, lo
 
 from fashreg.data.layouts import LAYOUTS, convert, layout_of, options_for, read_layout
 from fashreg.data.layouts.fashion_gen import draw_trials, read_trials
+from fashreg.data.official import official_of
 from fashreg.data.table import Table, read_table
 from fashreg.errors import DataError
 
@@ -37,7 +38,10 @@ def test_every_layout_has_a_small_folder_here_or_a_sibling_that_has() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_converted_table_is_read_without_settings_and_names_its_protocol(name: str, tmp_path: Path) -> None:
     table = read_table(converted(name, tmp_path))
-    assert table.protocol_name == name
+    said = official_of(table.frame, table.source)
+    assert said is not None
+    assert said.protocol == name
+    assert table.protocol_name == (None if name.startswith("fashion-gen") else name)  # pictures by pictures
     assert table.has_labels
     assert all(Path(path).is_file() for path in table.paths)
     assert not any(".." in image or Path(image).is_absolute() for image in table.images)

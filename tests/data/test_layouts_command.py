@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from official_folders import asen, in_shop
+from official_folders import asen, fashion_gen, in_shop
 
 from fashreg.cli import run
 from fashreg.data.table import read_table
@@ -57,3 +57,11 @@ def test_a_partial_folder_is_one_clear_line(fashreg, tmp_path: Path) -> None:
     assert done.err.count("\n") == 1
     assert "Eval/list_eval_partition.txt" in done.err
     assert not (tmp_path / "t.csv").exists()
+
+
+def test_a_protocol_between_pictures_and_texts_is_not_offered_to_evaluate(fashreg, tmp_path: Path) -> None:
+    done = fashreg(
+        "data", "convert", "fashion-gen-full", fashion_gen(tmp_path / "root", 3), "--out", tmp_path / "t.csv"
+    )
+    assert "will not call its result by this protocol's name" in done.out
+    assert "next:" not in done.out

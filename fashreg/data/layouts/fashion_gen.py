@@ -133,7 +133,7 @@ def _layout(name: str, title: str, read: Callable[[Folder], Converted], note: st
         read,
         "Rostamzadeh et al., Fashion-Gen, 2018, https://arxiv.org/abs/1806.08317; JSON as pre-processed for "
         "FashionViL, https://github.com/BrandonHanx/mmf",
-        evaluate='--split validation --set "text=text"',
+        evaluate="",
         note=f"{note} The text is the title, a full stop, and the description. The public validation file is what "
         "papers test on.",
     )

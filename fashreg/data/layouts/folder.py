@@ -92,8 +92,9 @@ class Converted:
 class Layout:
     """One official layout and the protocol that its table follows.
 
-    needs: what the folder must hold. repeats: a picture may stand in several rows. evaluate: options of `fashreg
-    evaluate` that go with the table. note: what to know before quoting numbers. source: where it is described.
+    needs: what the folder must hold. repeats: a picture may stand in several rows. unpacks: pictures lie inside other
+    files. evaluate: options of `fashreg evaluate` that go with the table; "": the protocol searches between pictures
+    and texts, which that command does not. note: what to know before quoting numbers. source: where it is described.
     """
 
     name: str
