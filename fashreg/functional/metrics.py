@@ -130,12 +130,11 @@ def ndcg_at_k(judged: Judged, relevance: Relevance, k: int) -> Tensor:
     from rank 1, as scikit-learn's ndcg_score).
     """
     _needs(judged, k)
-    if (judged.gains is None) != (relevance.grades is None):
-        raise ValueError("hits were judged by another relevance: both or neither must have grades")
     gains = torch.ones_like(judged.ranks, dtype=torch.float64) if judged.gains is None else judged.gains
     gains = torch.where(judged.ranks <= k, gains / (judged.ranks + 1).double().log2(), 0.0)
-    discount = 1.0 / torch.arange(2, k + 2, dtype=torch.float64, device=gains.device).log2()
-    best = _best_gains(relevance, judged.counts, k) @ discount
+    if (judged.gains is None) != (relevance.grades is None):
+        raise ValueError("hits were judged by another relevance: both or neither must have grades")
+    best, _ = _to_gain(relevance, judged.counts, k)
     return torch.where(judged.counts > 0, judged.sums(gains) / best, torch.nan)
 
 
@@ -149,6 +148,19 @@ def random_average_precision(items: Tensor, relevant: Tensor) -> Tensor:
     harmonic = torch.special.digamma(n + 1) + _EULER
     rest = (r - 1) / (n - 1).clamp(min=1)
     return torch.where((r > 0) & (n > 0), (rest * (n - harmonic) + harmonic) / n, torch.nan)
+
+
+def random_ndcg_at_k(relevance: Relevance, items: Tensor, k: int) -> Tensor:
+    """Expected nDCG@k of a random order of the N items of each query, (Q,) float64; NaN where nothing is relevant.
+
+    items: (Q,) int64, N without the query itself and what is excluded (`Judged.items` of whole rankings).
+    Every rank holds every item with the same chance, so E[gain(i)] = (1/N) sum of all grades, whatever i <= N, and
+    E[nDCG@k] = E[gain] sum_{i<=min(k, N)} 1 / log2(i + 1) / best possible DCG@k.
+    """
+    total = counts(relevance)
+    best, sums = _to_gain(relevance, total, k)
+    reached = torch.cat([best.new_zeros(1), _discounts(k, best).cumsum(0)])[items.clamp(max=k)]
+    return torch.where(total > 0, sums / items.clamp(min=1) * reached / best, torch.nan)
 
 
 def _known(values: Tensor, judged: Judged) -> Tensor:
@@ -194,11 +206,12 @@ def _first_rank(judged: Judged) -> Tensor:
     return first
 
 
-def _best_gains(relevance: Relevance, total: Tensor, k: int) -> Tensor:
-    """(Q, k) float64: the k largest grades of what is relevant to each query, largest first, 0 beyond."""
+def _to_gain(relevance: Relevance, total: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """(Q,) float64 twice: the best possible DCG@k, and the sum of the grades of all that is relevant. total: (Q,) R."""
+    discount = _discounts(k, total)
     if relevance.grades is None:
-        return (torch.arange(k, device=total.device) < total[:, None]).double()
-    best = [torch.zeros(0, k, dtype=torch.float64, device=total.device)]
+        return (torch.arange(k, device=total.device) < total[:, None]).double() @ discount, total.double()
+    best, sums = [discount[:0]], [discount[:0]]
     step = max(1, _BLOCK // max(1, int(relevance.offsets.diff().max()))) if len(total) else 1
     for start in range(0, len(total), step):
         offsets, _, grades = relevant_of(relevance, slice(start, start + step))
@@ -207,5 +220,11 @@ def _best_gains(relevance: Relevance, total: Tensor, k: int) -> Tensor:
         owner = torch.arange(len(sizes), device=sizes.device).repeat_interleave(sizes)
         written = grades.new_zeros(len(sizes), max(k, int(sizes.max())))
         written[owner, torch.arange(len(grades), device=sizes.device) - offsets[owner]] = grades
-        best.append(written.topk(k, 1).values)
-    return torch.cat(best)
+        best.append((written.topk(k, 1).values * discount).sum(1))
+        sums.append(torch.segment_reduce(grades, "sum", offsets=offsets))
+    return torch.cat(best), torch.cat(sums)
+
+
+def _discounts(k: int, like: Tensor) -> Tensor:
+    """(k,) float64: 1 / log2(rank + 1)."""
+    return 1.0 / torch.arange(2, k + 2, dtype=torch.float64, device=like.device).log2()

@@ -188,6 +188,17 @@ def test_the_golden_values_of_a_random_order():
     assert found[2:].isnan().all()
 
 
+@pytest.mark.parametrize("grades", [None, [3.0, 0.5, 1.0]], ids=["binary", "graded"])
+@pytest.mark.parametrize("k", [1, 3, 9])
+def test_the_expected_ndcg_of_a_random_order_is_the_mean_over_all_orders(grades, k):
+    relevance = relevance_from_pairs(t(99, 98), [[0, 2, 3], []], None if grades is None else [grades, []])
+    found = m.random_ndcg_at_k(relevance, t(5, 5), k)
+    orders = [ranked(order, order) for order in itertools.permutations(range(5))]
+    wanted = sum(float(ndcg(order, relevance, min(k, 5))[0]) for order in orders) / len(orders)
+    assert float(found[0]) == pytest.approx(wanted, rel=1e-12)
+    assert found[1].isnan()
+
+
 def test_queries_without_relevant_items_do_not_count():
     relevance = relevance_from_pairs(t(1, 2, 3), [[5], [], [7]])
     judged = m.judge(ranked([5, 6], [5, 6], [5, 6]), relevance)
