@@ -104,7 +104,8 @@ class _Look:
 
     @property
     def wrong(self) -> NDArray[np.bool_]:
-        return (self.own >= 0) & (self.given >= 0) & (self.own != self.given)
+        known: NDArray[np.bool_] = (self.own >= 0) & (self.given >= 0)
+        return known & (self.own != self.given)
 
 
 def _look(near: Neighbours, values: Mapping[int, float], items: Mapping[int, Item]) -> _Look:

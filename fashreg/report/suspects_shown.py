@@ -1,0 +1,70 @@
+"""Which suspects are shown, after a look at their pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fashreg.jobs.evaluation_result import Item
+from fashreg.report.suspects import ALIKE, Doubt, Pair, Suspects
+from fashreg.report.thumbnails import Thumbnails
+
+COMPARED, SHOWN, PIXELS_ALIKE = 150, 8, 0.9
+
+
+@dataclass(frozen=True, slots=True)
+class ShownPair:
+    """Two pictures with the evidence. pixels: correlation, None where a picture cannot be read."""
+
+    one: Item
+    other: Item
+    cosine: float
+    pixels: float | None
+    same_file: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ShownSuspects:
+    """What the page says. close: pairs of cosine >= alike; compared: how many of those were compared in pixels."""
+
+    different: tuple[ShownPair, ...]
+    same: tuple[ShownPair, ...]
+    close: int
+    compared: int
+    doubts: tuple[Doubt, ...]
+    doubt_count: int
+    looked_at: int
+    of: int
+    alike: float = ALIKE
+
+
+def show_suspects(found: Suspects, thumbnails: Thumbnails) -> ShownSuspects:
+    """Compare the nearest pairs of either kind in pixels; show those that agree best, and the surest doubts."""
+    different = [pair for pair in found.pairs if pair.same_label is False][:COMPARED]
+    same = [pair for pair in found.pairs if pair.same_label is not False][:COMPARED]
+    return ShownSuspects(
+        different=_shown(different, thumbnails),
+        same=_shown(same, thumbnails),
+        close=len(found.pairs),
+        compared=len(different) + len(same),
+        doubts=found.doubts[:SHOWN],
+        doubt_count=len(found.doubts),
+        looked_at=found.looked_at,
+        of=found.of,
+    )
+
+
+def _shown(pairs: Sequence[Pair], thumbnails: Thumbnails) -> tuple[ShownPair, ...]:
+    seen = [
+        ShownPair(
+            pair.one,
+            pair.other,
+            pair.cosine,
+            thumbnails.pixels_alike(pair.one, pair.other),
+            thumbnails.same_file(pair.one, pair.other),
+        )
+        for pair in pairs
+    ]
+    likely = [pair for pair in seen if pair.same_file or (pair.pixels is not None and pair.pixels >= PIXELS_ALIKE)]
+    likely.sort(key=lambda pair: (not pair.same_file, -(pair.pixels or 0.0), -pair.cosine))
+    return tuple(likely[:SHOWN])

@@ -1,0 +1,219 @@
+"""`fashreg report`: from a run or evaluation folder to one HTML file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from fashreg.jobs.evaluation_result import Evaluation, Item, StoredVectors
+from fashreg.jobs.opening import Model, open_model
+from fashreg.report.answers import Answers, read_answers
+from fashreg.report.charts import Chart, histogram, training_charts
+from fashreg.report.embedding_map import Method, draw_map
+from fashreg.report.groups import attribute_tables, class_table, slice_tables, whole_attributes
+from fashreg.report.page import render, write_page
+from fashreg.report.settings import configuration_of, environment_of, headline, lede_of, protocol_of, training_line
+from fashreg.report.subject import Subject, read_subject
+from fashreg.report.suspects import Suspects, find_suspects
+from fashreg.report.suspects_shown import ShownSuspects, show_suspects
+from fashreg.report.thumbnails import Thumbnails
+
+MOST_EMBEDDED = 20_000
+
+
+def write_report(folder: str | Path, out: str | Path, *, model: Model | None = None, method: Method = "pca") -> Path:
+    """Write the report of a run or evaluation folder as one HTML file that needs nothing else; returns its path.
+
+    model: embeds the pictures again where the folder keeps no vectors (it keeps small ones), for map and suspects.
+    method: of the map: "pca", or "tsne" (scikit-learn) or "umap" (umap-learn).
+    """
+    subject = read_subject(folder)
+    return write_page(report_html(subject, model=model, method=method), out)
+
+
+def report_html(subject: Subject, *, model: Model | None = None, method: Method = "pca") -> str:
+    """The report as text."""
+    thumbnails = Thumbnails(*_roots(subject))
+    evaluation, items = subject.evaluation, subject.items_by_id()
+    stored = _vectors(subject, items, thumbnails, model)
+    answers = None if evaluation is None else read_answers(evaluation, items)
+    found = None if stored is None else find_suspects(stored, items)
+    content = {
+        **_numbers(subject, answers),
+        **_groups(evaluation, items),
+        "charts": training_charts(subject.steps, subject.checks),
+        "training_line": training_line(subject),
+        "answers": answers,
+        "suspects": None if found is None else show_suspects(found, thumbnails),
+        "map": None if stored is None else draw_map(stored, items, thumbnails, method),
+        "gaps": _gaps(subject, stored),
+        "recipe": _yaml(subject.recipe),
+        "configuration": configuration_of(subject),
+        "environment": environment_of(subject),
+    }
+    near = None if evaluation is None else evaluation.neighbours
+    return render(
+        "report.html",
+        thumbnails,
+        None if near is None else near.attribute,
+        subject=subject,
+        title=subject.name,
+        lede=lede_of(subject),
+        findings=_findings(content, found),
+        contents=_contents(content),
+        **content,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class MetricRow:
+    """One metric with what is known of it."""
+
+    name: str
+    value: float
+    interval: tuple[float, float] | None
+    before: float | None
+
+
+def _numbers(subject: Subject, answers: Answers | None) -> dict[str, Any]:
+    evaluation = subject.evaluation
+    if evaluation is None:
+        return dict.fromkeys(("metrics", "tiles", "protocol", "spread", "primary"), None) | {
+            "counted": 0, "alone": 0, "intervals": False, "protocol_line": "Nothing was measured."
+        }  # fmt: skip
+    alone = evaluation.counts.get("queries_without_relevant", 0)
+    rows = [
+        MetricRow(name, value, evaluation.intervals.get(name), subject.before.get(name))
+        for name, value in evaluation.metrics.items()
+    ]
+    return {
+        "metrics": sorted(rows, key=lambda row: row.name != evaluation.primary),
+        "primary": evaluation.primary,
+        "counted": evaluation.counts.get("queries", 0) - alone,
+        "alone": alone,
+        "intervals": bool(evaluation.intervals),
+        "spread": _spread(answers),
+        "tiles": headline(subject, evaluation),
+        "protocol": protocol_of(evaluation.protocol),
+        "protocol_line": f"{evaluation.protocol.rule} on {evaluation.protocol.source or 'a table'}".capitalize() + ".",
+    }
+
+
+def _spread(answers: Answers | None) -> Chart | None:
+    return None if answers is None else histogram(answers.values, answers.metric)
+
+
+def _groups(evaluation: Evaluation | None, items: Mapping[int, Item]) -> dict[str, Any]:
+    if evaluation is None:
+        return {"classes": None, "attributes": [], "whole": None, "sliced": False}
+    attributes = attribute_tables(evaluation, items)
+    label = [] if evaluation.protocol.label is None else [evaluation.protocol.label]
+    slices = slice_tables(evaluation, [*label, *(table.title for table in attributes)])
+    return {
+        "classes": class_table(evaluation, items),
+        "attributes": [*attributes, *slices],
+        "whole": whole_attributes(evaluation.metrics),
+        "sliced": bool(slices),
+    }
+
+
+def _vectors(
+    subject: Subject, items: Mapping[int, Item], thumbnails: Thumbnails, model: Model | None
+) -> StoredVectors | None:
+    """Those of the evaluation folder; else made again by the model that was given, of an even sample."""
+    evaluation = subject.evaluation
+    if evaluation is None or (evaluation.vectors is None and model is None) or not items:
+        return None
+    if evaluation.vectors is not None:
+        return evaluation.vectors
+    assert model is not None
+    there = [item_id for item_id, item in items.items() if thumbnails.path(item).is_file()]
+    if not there:
+        return None
+    places = torch.linspace(0, len(there) - 1, min(len(there), MOST_EMBEDDED), dtype=torch.float64).round().tolist()
+    chosen = [there[int(place)] for place in dict.fromkeys(places)]
+    encoder, _ = open_model(model)
+    near = evaluation.neighbours
+    wanted = near.attribute if near is not None and near.attribute is not None else evaluation.protocol.task
+    task = wanted if wanted in encoder.head.tasks else None
+    vectors = encoder.embed([str(thumbnails.path(items[item_id])) for item_id in chosen], task=task)
+    return StoredVectors(torch.tensor(chosen), vectors)
+
+
+def _roots(subject: Subject) -> list[Path]:
+    """Where relative paths of pictures may start: the working folder, the recipe's root, the table's folder."""
+    data = subject.recipe.get("data") or {}
+    table = data.get("table")
+    given = [data.get("root"), str(Path(table).parent) if isinstance(table, str) else None]
+    return [Path(), *(Path(root) for root in given if isinstance(root, str)), subject.folder]
+
+
+def _gaps(subject: Subject, stored: StoredVectors | None) -> list[str]:
+    """What the page would show of more, and what to type for it."""
+    evaluation = subject.evaluation
+    gaps = []
+    if evaluation is None:
+        gaps.append(
+            "Metrics: the table of this run has neither a test nor a validation split. Measure the model with "
+            "fashreg evaluate RUN/model --table TABLE --out FOLDER, and make the report of FOLDER."
+        )
+    elif evaluation.per_query is None or evaluation.items is None:
+        gaps.append(
+            "Classes, queries, suspects and the map: only the numbers of this evaluation were kept. "
+            "fashreg evaluate MODEL --table TABLE --out FOLDER keeps what lies behind them."
+        )
+    elif stored is None:
+        gaps.append(
+            "Suspects and the map: the vectors were too many to keep with the evaluation; --model MODEL makes them "
+            f"again, of at most {MOST_EMBEDDED:,} pictures."
+        )
+    return gaps
+
+
+def _findings(content: Mapping[str, Any], found: Suspects | None) -> list[tuple[str, str]]:
+    """What stands out, as (where, sentence)."""
+    said: list[tuple[str, str]] = []
+    classes, answers = content["classes"], content["answers"]
+    if classes is not None and len(classes.rows) > 1:
+        worst = classes.rows[0]
+        queries = "1 query" if worst.support == 1 else f"{worst.support} queries"
+        said.append(("classes", f"Worst class: {worst.name}, {classes.metrics[0]} {worst.values[0]:.3f} ({queries})"))
+    if answers is not None and answers.confusions:
+        top = answers.confusions[0]
+        said.append(("queries", f"Most often mistaken: {top.asked} for {top.given}, {top.count} times"))
+    if found is not None:
+        shown: ShownSuspects = content["suspects"]
+        twice = sum(pair.same_file for pair in (*shown.different, *shown.same))
+        wrong = len(shown.different)
+        if twice or wrong:
+            said.append(("suspects", f"Near-duplicates: {wrong} pairs with different labels, {twice} files twice"))
+        if found.doubts:
+            one = len(found.doubts) == 1
+            said.append(("suspects", f"{len(found.doubts)} picture{' lies' if one else 's lie'} among another class"))
+    return said
+
+
+_SECTIONS = (
+    ("metrics", "Metrics", ("metrics",)),
+    ("training", "Training", ("charts",)),
+    ("classes", "Classes", ("classes",)),
+    ("attributes", "Attributes", ("attributes", "whole")),
+    ("queries", "Queries", ("answers",)),
+    ("suspects", "Suspects", ("suspects",)),
+    ("map", "Embedding map", ("map",)),
+    ("gaps", "What is not here", ("gaps",)),
+)
+
+
+def _contents(content: Mapping[str, Any]) -> list[tuple[str, str]]:
+    there = [(anchor, name) for anchor, name, keys in _SECTIONS if any(content[key] for key in keys)]
+    return [("summary", "Summary"), *there, ("setting", "Setting")]
+
+
+def _yaml(recipe: Mapping[str, Any]) -> str:
+    return yaml.safe_dump(dict(recipe), sort_keys=False, allow_unicode=True) if recipe else ""
