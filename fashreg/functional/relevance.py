@@ -1,7 +1,7 @@
 """Which gallery items are relevant to which query, and which of the ranked ones are hits.
 
 Relevance is kept by group (`fashreg.values.Relevance`), so labels cost O(N) and a ranking of K is judged in
-O(Q K log N). Labels and ids are int64 of any size; they are compared as integers and never become floats.
+O(Q K log N) or better. Labels and ids are int64 of any size; they are compared as integers and never become floats.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from fashreg.functional.group_lookup import GroupLookup
 from fashreg.values import Relevance
 
 _BLOCK = 1 << 22  # ranked items judged at once
@@ -87,7 +88,7 @@ def relevance_from_pairs(
 def counts(relevance: Relevance) -> Tensor:
     """(Q,) int64: how many items are relevant to each query, itself and those of its own source left out."""
     first, last = relevance.offsets[relevance.group], relevance.offsets[relevance.group + 1]
-    own = _Lookup(relevance).positions(relevance.query_ids[:, None], relevance.group)
+    own = GroupLookup(relevance.offsets, relevance.ids).positions(relevance.query_ids[:, None], relevance.group)
     listed = last - first - _same_source_counts(relevance)
     return listed - (_without_same_source(relevance, own, slice(None)) >= 0)[:, 0].long()
 
@@ -141,7 +142,7 @@ def hit_positions(relevance: Relevance, ids: Tensor) -> Iterator[tuple[slice, Te
     """By blocks of queries: where `relevance.ids` holds each ranked item; -1 for what is no hit. ids: (Q, K)."""
     if ids.ndim != 2 or len(ids) != len(relevance):
         raise ValueError(f"rankings of {len(relevance)} queries are (Q, K); got {tuple(ids.shape)}")
-    lookup, step = _Lookup(relevance), max(1, _BLOCK // max(1, ids.shape[1]))
+    lookup, step = GroupLookup(relevance.offsets, relevance.ids), max(1, _BLOCK // max(1, ids.shape[1]))
     for start in range(0, len(ids), step):
         rows = slice(start, start + step)
         positions = lookup.positions(ids[rows], relevance.group[rows])
@@ -176,26 +177,6 @@ def checked_sources(
             f"{queries} queries and {gallery} gallery rows need as many sources, got {len(asked)} and {len(sources)}"
         )
     return asked, sources
-
-
-class _Lookup:
-    """Finds (group, id) among the sorted groups by two searches: id -> rank among all ids, then group and rank."""
-
-    def __init__(self, relevance: Relevance) -> None:
-        self.ids, rank = torch.unique(relevance.ids, return_inverse=True)
-        sizes = relevance.offsets.diff()
-        groups = torch.arange(len(sizes), device=sizes.device).repeat_interleave(sizes)
-        self.keys = groups * max(1, len(self.ids)) + rank
-
-    def positions(self, ids: Tensor, group: Tensor) -> Tensor:
-        """Where `relevance.ids` holds ids[q, k] within group[q]; -1 where it does not. (Q, K)."""
-        if not len(self.keys):
-            return torch.full_like(ids, -1)
-        rank = torch.searchsorted(self.ids, ids.contiguous()).clamp_(max=len(self.ids) - 1)
-        known = self.ids[rank] == ids
-        wanted = rank.add_(group[:, None] * len(self.ids))
-        at = torch.searchsorted(self.keys, wanted).clamp_(max=len(self.keys) - 1)
-        return torch.where(known & (self.keys[at] == wanted), at, -1)
 
 
 def _without_same_source(relevance: Relevance, positions: Tensor, rows: slice) -> Tensor:
