@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
+#: Version of the definitions in fashreg.functional.metrics; grows when a metric of an old name gives other numbers.
+DEFINITIONS = 1
 LEAVE_ONE_OUT, QUERIES_AGAINST_GALLERY = "leave-one-out", "queries against gallery"
 #: Fields that say how a model was asked or what a thing is called, and not what was measured.
 _OUTSIDE_THE_HASH = frozenset({"source", "task", "rerankers"})
@@ -27,8 +29,8 @@ class Protocol:
     name: of the benchmark ("in-shop"), or the rule for a table of one's own. data: fingerprint of the rows. source:
     the table, for display. split: of the table, None for all rows. label, attributes: the columns that made pictures
     relevant. rule: "leave-one-out" or "queries against gallery". exclusions: pairs that never count: "same-id",
-    "same-source:COLUMN". task: the head that was used. rerankers, evaluators: specs, in order. definitions: of
-    `fashreg.functional.metrics`, 1 for results that do not name theirs.
+    "same-source:COLUMN". task: the head that was used. rerankers, evaluators: specs, in order. definitions: version of
+    the metrics' definitions.
     """
 
     data: str
@@ -42,7 +44,7 @@ class Protocol:
     task: str | None = None
     rerankers: tuple[Spec, ...] = ()
     evaluators: tuple[Spec, ...] = ()
-    definitions: int = 1
+    definitions: int = DEFINITIONS
 
     @property
     def hash(self) -> str:

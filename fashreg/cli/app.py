@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from fashreg.cli import data, gallery, look, train
+from fashreg.cli import data, evaluate, gallery, look, train
 
 app = typer.Typer(
     name="fashreg",
@@ -47,7 +47,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     look.recipes,
     look.schema,
     train.train,
-    gallery.evaluate,
+    evaluate.evaluate,
     gallery.embed,
     gallery.search,
 )

@@ -1,4 +1,4 @@
-"""`fashreg evaluate`, `embed`, `index build`, `search`: what a person does with a trained model."""
+"""`fashreg embed`, `index build`, `search`: what a person does with a trained model."""
 
 from __future__ import annotations
 
@@ -8,39 +8,9 @@ from typing import Annotated
 
 import typer
 
+from fashreg.cli.options import AsJson, Batch, Model, SetOption, Split, TableOption, Task
+
 index_app = typer.Typer(help="Build a searchable gallery.", no_args_is_help=True)
-
-Model = Annotated[str, typer.Argument(help="Model folder, e.g. runs/a/model.")]
-TableOption = Annotated[str, typer.Option("--table", help="CSV, TSV or Parquet with one row per picture.")]
-SetOption = Annotated[
-    list[str] | None, typer.Option("--set", help="How to read the table: --set image=path (fields of data).")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Split = Annotated[str | None, typer.Option(help="Rows of this split only; default: all rows.")]
-Batch = Annotated[int, typer.Option(min=1, help="Pictures per forward pass.")]
-
-
-def evaluate(
-    model: Model,
-    table: TableOption,
-    split: Split = None,
-    label: Annotated[
-        str | None, typer.Option(help="Label column; default: the one the model was trained with.")
-    ] = None,
-    evaluator: Annotated[
-        list[str] | None, typer.Option(help="Registered evaluator (repeatable); default: those of its training.")
-    ] = None,
-    task: Annotated[str | None, typer.Option(help="Head or attribute to use, for a model with several.")] = None,
-    batch_size: Batch = 64,
-    set_: SetOption = None,
-    as_json: AsJson = False,
-) -> None:
-    """Measure a model: leave-one-out, or queries against gallery where the table flags them."""
-    from fashreg.jobs.evaluation import evaluate as run
-
-    options = list(set_ or ()) + ([f"label={label}"] if label else [])
-    result = run(model, table, split=split, task=task, evaluators=evaluator, batch_size=batch_size, options=options)
-    print(json.dumps(result.as_dict(), indent=1) if as_json else result.summary())
 
 
 def embed(
@@ -48,7 +18,7 @@ def embed(
     table: TableOption,
     out: Annotated[Path, typer.Option(help="File to write, e.g. vectors.safetensors.")],
     split: Split = None,
-    task: Annotated[str | None, typer.Option(help="Head or attribute to use, for a model with several.")] = None,
+    task: Task = None,
     batch_size: Batch = 64,
     set_: SetOption = None,
 ) -> None:
@@ -65,7 +35,7 @@ def index_build(
     out: Annotated[Path, typer.Option(help="Folder to make.")],
     kind: Annotated[str, typer.Option("--index", help="Registered index, e.g. exact, or faiss.")] = "exact",
     split: Split = None,
-    task: Annotated[str | None, typer.Option(help="Head or attribute to use, for a model with several.")] = None,
+    task: Task = None,
     batch_size: Batch = 64,
     set_: SetOption = None,
 ) -> None:

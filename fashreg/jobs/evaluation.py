@@ -1,14 +1,12 @@
-"""Measuring a model: embed a table, rank, and let the evaluators judge."""
+"""Measuring a model: embed a table, rank, let the evaluators judge, and say how sure the numbers are."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
+from torch import Tensor
 
 from fashreg.assembly import build, spec_of
 from fashreg.config_data import DataConfig
@@ -16,14 +14,36 @@ from fashreg.config_trainer import TrainerConfig
 from fashreg.data.table import Table
 from fashreg.encoder import Encoder
 from fashreg.errors import DataError
-from fashreg.functional.neighbours import nearest
-from fashreg.functional.relevance import counts, relevance_from_labels
-from fashreg.interfaces import Evaluator
-from fashreg.jobs.evaluation_result import Evaluation
+from fashreg.interfaces import Evaluator, Reranker
+from fashreg.jobs.evaluation_attributes import OfAttribute
+from fashreg.jobs.evaluation_question import Codes, Question, column_codes, question_of
+from fashreg.jobs.evaluation_ranking import answer
+from fashreg.jobs.evaluation_result import Evaluation, Neighbours
+from fashreg.jobs.evaluation_tally import Tally, stored_vectors
 from fashreg.jobs.opening import Model, open_model, open_table
-from fashreg.protocol import LEAVE_ONE_OUT, QUERIES_AGAINST_GALLERY, Protocol
+from fashreg.jobs.reranking import rerankers_of
+from fashreg.protocol import Protocol
 from fashreg.training.features import embed_table
-from fashreg.values import Embedded, Rankings, Relevance
+from fashreg.values import Rankings
+
+__all__ = ["Evaluation", "evaluate", "evaluate_table", "evaluate_vectors"]
+
+_NEIGHBOURS = 10
+
+Vectors = Callable[[str | None], Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """How to ask. split: what the rows are called. source: column whose equal values exclude one another. slices:
+    columns to report by. rerankers: in order. details: also intervals, neighbours, and what lies behind the numbers.
+    """
+
+    split: str | None = None
+    source: str | None = None
+    slices: Sequence[str] = ()
+    rerankers: Sequence[Reranker] = ()
+    details: bool = True
 
 
 def evaluate(
@@ -34,6 +54,9 @@ def evaluate(
     label: str | None = None,
     task: str | None = None,
     evaluators: Sequence[Any] | None = None,
+    rerankers: Any = None,
+    source: str | None = None,
+    slices: Sequence[str] = (),
     batch_size: int = 64,
     options: Sequence[str] = (),
     progress: bool = True,
@@ -41,8 +64,9 @@ def evaluate(
     """Measure a model on a table.
 
     model: a model folder or an Encoder. table: path, DataFrame or Table. split: its rows only. label: the label column
-    (default: the one the model was trained with, else `label`). evaluators: names, specs or objects (default: those the
-    model was trained with, else `retrieval`).
+    (default: the one the model was trained with, else `label`). evaluators, rerankers: names, specs or objects
+    (default: those the model was trained with, else `retrieval` and none). source: a column (camera, shop); pictures
+    of the query's own source are neither found nor missed. slices: columns whose values are reported one by one.
     options: how to read the table, as `field=value` of the recipe's data section.
     Where the table flags queries and gallery, queries are searched in the gallery; otherwise leave-one-out.
     """
@@ -51,7 +75,11 @@ def evaluate(
         options = [*options, f"label={label}"]
     rows, config = open_table(table, trained.data, split=split, options=options)
     made = [build("evaluator", spec) for spec in evaluators or trained.evaluators]
-    return evaluate_table(encoder, rows, made, config=config, task=task, batch_size=batch_size, progress=progress)
+    chosen = trained.rerankers if rerankers is None else rerankers
+    asking = Asking(split, source, slices, rerankers_of(chosen))
+    return evaluate_table(
+        encoder, rows, made, config=config, task=task, batch_size=batch_size, progress=progress, asking=asking
+    )
 
 
 def evaluate_table(
@@ -64,15 +92,16 @@ def evaluate_table(
     batch_size: int = 64,
     trainer: TrainerConfig | None = None,
     progress: bool = False,
+    asking: Asking | None = None,
 ) -> Evaluation:
     """Measure an encoder on the rows of a table that is already read.
 
     trainer: during training; with its `cache: features`, what is frozen runs once for all evaluations.
     """
     tasks = set(encoder.head.tasks)
-    kept: dict[str | None, torch.Tensor] = {}
+    kept: dict[str | None, Tensor] = {}
 
-    def vectors(attribute: str | None) -> torch.Tensor:
+    def vectors(attribute: str | None) -> Tensor:
         chosen = attribute if attribute in tasks else task
         if chosen not in kept:
             kept.clear()  # one attribute's vectors at a time
@@ -82,125 +111,95 @@ def evaluate_table(
                 kept[chosen] = embed_table(encoder, table, trainer, batch_size=batch_size, task=chosen)
         return kept[chosen]
 
-    return _judge(vectors, table, evaluators, config, task)
+    return _Judging(vectors, table, asking or Asking()).evaluation(evaluators, config, task)
 
 
 def evaluate_vectors(
-    vectors: torch.Tensor,
+    vectors: Tensor,
     table: Table,
     evaluators: Sequence[Evaluator],
     *,
     config: DataConfig | None = None,
+    asking: Asking | None = None,
 ) -> Evaluation:
-    """Measure embedding vectors (N, D), one per row of the table."""
-    return _judge(lambda attribute: vectors, table, evaluators, config, None)
+    """Measure embedding vectors (N, D), one per row of the table. They may lie in a memory map."""
+    return _Judging(lambda attribute: vectors, table, asking or Asking()).evaluation(evaluators, config, None)
 
 
-Vectors = Callable[[str | None], torch.Tensor]
-
-
-def _judge(
-    vectors: Vectors, table: Table, evaluators: Sequence[Evaluator], config: DataConfig | None, task: str | None
-) -> Evaluation:
+@dataclass(slots=True)
+class _Judging:
     """All evaluators on one table. vectors: of an attribute, or of the labels (None)."""
-    if not evaluators:
-        raise ValueError("name at least one evaluator")
-    by_label = [e for e in evaluators if not hasattr(e, "combine")]
-    by_attribute = [e for e in evaluators if hasattr(e, "combine")]
-    metrics: dict[str, float] = {}
-    tally: dict[str, int] = {}
-    rule = ""
-    if by_label:
-        seen = _see(vectors(None), table, table.labels, by_label)
-        if seen.alone == len(seen.relevance):
-            raise DataError(f"{table.source}: every label occurs once, so no query has a relevant picture to find")
-        for evaluator in by_label:
-            metrics.update(evaluator(seen.rankings, seen.relevance))
-        tally, rule = seen.tally, seen.rule
-    for evaluator in by_attribute:
-        found, attribute_tally, rule = _judge_attributes(vectors, table, evaluator)
-        metrics.update(found)
-        tally = {**attribute_tally, **tally}
-    protocol = Protocol(
-        name=rule,
-        data=table.fingerprint,
-        source=table.source,
-        label=None if config is None or not by_label else config.label,
-        attributes=tuple(sorted(table.attributes)) if by_attribute else (),
-        rule=rule,
-        task=task,
-        evaluators=tuple(spec_of(e, registered=False) for e in evaluators),
-    )
-    return Evaluation(metrics, evaluators[0].primary, protocol, tally)
 
+    vectors: Vectors
+    table: Table
+    asking: Asking
+    sources: Codes | None = None
+    tally: Tally = field(default_factory=Tally)
 
-@dataclass(frozen=True)
-class _Seen:
-    """What evaluators look at, and how many queries have nothing to find."""
+    def evaluation(self, evaluators: Sequence[Evaluator], config: DataConfig | None, task: str | None) -> Evaluation:
+        if not evaluators:
+            raise ValueError("name at least one evaluator")
+        asking, table, tally = self.asking, self.table, self.tally
+        if asking.source is not None:
+            self.sources = column_codes(table, asking.source, "--source")[0]
+        tally.slices_of(table, asking.slices)
+        by_label = {place: e for place, e in enumerate(evaluators) if not hasattr(e, "combine")}
+        by_attribute = {place: e for place, e in enumerate(evaluators) if hasattr(e, "combine")}
+        if by_label:
+            self._by_label(by_label)
+        for place, evaluator in by_attribute.items():
+            self._by_attribute(evaluator, place)
+        protocol = Protocol(
+            name=table.protocol_name or tally.rule,
+            data=table.fingerprint,
+            source=table.source,
+            split=asking.split,
+            label=None if config is None or not by_label else config.label,
+            attributes=tuple(sorted(table.attributes)) if by_attribute else (),
+            rule=tally.rule,
+            exclusions=("same-id", *(() if asking.source is None else (f"same-source:{asking.source}",))),
+            task=task,
+            rerankers=tuple(spec_of(r, registered=False) for r in asking.rerankers),
+            evaluators=tuple(spec_of(e, registered=False) for e in evaluators),
+        )
+        return tally.evaluation(table, protocol, evaluators[0].primary, details=asking.details)
 
-    rankings: Rankings
-    relevance: Relevance
-    gallery: int
-    alone: int
-    rule: str
+    def _by_label(self, evaluators: Mapping[int, Evaluator]) -> None:
+        question = self._question(None, self.table.labels)
+        if question.alone == len(question.relevance):
+            which = "every label occurs once" if self.sources is None else "no label occurs in two sources"
+            raise DataError(f"{self.table.source}: {which}, so no query has a relevant picture to find")
+        found = answer(question, list(evaluators.values()), self.asking.rerankers, first=self._first)
+        self.tally.add_labels(question, found, list(evaluators))
+        self._keep(question, found.first, None)
+
+    def _by_attribute(self, evaluator: Any, place: int) -> None:
+        """Each attribute on its own, then together. One of which no query has a relevant picture is left out."""
+        table = self.table
+        if not table.attributes:
+            raise DataError("attribute-retrieval needs attribute columns: --set data.attributes=[COLUMN, ...]")
+        found: dict[str, OfAttribute] = {}
+        for name, attribute in table.attributes.items():
+            question = self._question(name, attribute.codes)
+            self.tally.add_question(question)
+            if question.alone < len(question.relevance):
+                seen = answer(question, [evaluator], self.asking.rerankers, first=self._first)
+                support = evaluator.support(question.relevance)
+                found[name] = OfAttribute(seen.numbers[0], support, question.queries.ids, seen.values[0])
+                self._keep(question, seen.first, name)
+        if not found:
+            raise DataError(f"{table.source}: no attribute has two pictures of one value, so there is nothing to find")
+        self.tally.add_attributes(evaluator, found, len(table.attributes) - len(found), place)
+
+    def _question(self, attribute: str | None, codes: Codes) -> Question:
+        return question_of(self.vectors(attribute), self.table, codes, self.sources)
 
     @property
-    def tally(self) -> dict[str, int]:
-        return {"queries": len(self.relevance), "gallery": self.gallery, "queries_without_relevant": self.alone}
+    def _first(self) -> int:
+        """Ranks to keep: once, of the first question."""
+        return _NEIGHBOURS if self.asking.details and self.tally.neighbours is None else 0
 
-
-def _see(vectors: torch.Tensor, table: Table, codes: NDArray[np.int64], evaluators: Sequence[Evaluator]) -> _Seen:
-    """Rank with `codes` (N,) as the labels; rows with code -1 neither ask nor answer."""
-    queries, gallery, rule = _queries_and_gallery(vectors, table, codes)
-    relevance = relevance_from_labels(queries.labels, queries.ids, gallery.labels, gallery.ids)
-    depth = max(evaluator.depth(relevance) for evaluator in evaluators)
-    rankings = nearest(queries.vectors, gallery.vectors, gallery.ids, depth, query_ids=queries.ids)
-    return _Seen(rankings, relevance, len(gallery), int((counts(relevance) == 0).sum()), rule)
-
-
-def _judge_attributes(vectors: Vectors, table: Table, evaluator: Any) -> tuple[dict[str, float], dict[str, int], str]:
-    """Each attribute on its own, then together; the number of one attribute is called `map[colour]`.
-
-    An attribute of which no query has a relevant picture is left out and counted.
-    """
-    if not table.attributes:
-        raise DataError("attribute-retrieval needs attribute columns: --set data.attributes=[COLUMN, ...]")
-    numbers: dict[str, dict[str, float]] = {}
-    support: dict[str, int] = {}
-    tally = {"queries": 0, "gallery": 0, "queries_without_relevant": 0}
-    rule = ""
-    for name, attribute in table.attributes.items():
-        seen = _see(vectors(name), table, attribute.codes, [evaluator])
-        rule = seen.rule
-        tally = {key: tally[key] + value for key, value in seen.tally.items()}
-        if seen.alone < len(seen.relevance):
-            numbers[name] = evaluator(seen.rankings, seen.relevance)
-            support[name] = evaluator.support(seen.relevance)
-    if not numbers:
-        raise DataError(f"{table.source}: no attribute has two pictures of one value, so there is nothing to find")
-    tally["attributes_left_out"] = len(table.attributes) - len(numbers)
-    metrics: dict[str, float] = dict(evaluator.combine(numbers, support))
-    metrics.update({f"{metric}[{name}]": value for name, found in numbers.items() for metric, value in found.items()})
-    return metrics, tally, rule
-
-
-def _queries_and_gallery(
-    vectors: torch.Tensor, table: Table, codes: NDArray[np.int64]
-) -> tuple[Embedded, Embedded, str]:
-    known = codes >= 0
-    if codes is table.labels and not table.has_labels:
-        raise DataError(
-            f"{table.source}: rows without a label cannot be judged; name the label column, e.g. --label style"
-        )
-    whole = Embedded(vectors, torch.from_numpy(codes), torch.from_numpy(table.ids))
-    if table.query is None or table.gallery is None:
-        part = _part(whole, known)
-        return part, part, LEAVE_ONE_OUT
-    return _part(whole, table.query & known), _part(whole, table.gallery & known), QUERIES_AGAINST_GALLERY
-
-
-def _part(whole: Embedded, mask: NDArray[np.bool_]) -> Embedded:
-    if not mask.any():
-        raise DataError("the query or gallery flags of the table leave no row; see is_query and is_gallery")
-    where = torch.from_numpy(np.flatnonzero(mask))
-    return Embedded(whole.vectors[where], whole.labels[where], whole.ids[where])
+    def _keep(self, question: Question, first: Rankings | None, attribute: str | None) -> None:
+        if first is not None:
+            self.tally.neighbours = Neighbours(question.queries.ids, first.ids, first.scores, attribute)
+            self.tally.vectors = stored_vectors(self.vectors(attribute), self.table)

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from fashreg.errors import ModelError
 from fashreg.jobs.evaluation_result import Evaluation, Item, Neighbours, PerQuery, StoredVectors
-from fashreg.manifest import Manifest, verify_folder, write_folder_atomically
+from fashreg.manifest import MANIFEST, Manifest, read_manifest, verify_folder, write_folder_atomically
 from fashreg.strict_json import parse_json, read_json, write_json
 from fashreg.strict_tensors import read_tensors, write_tensors
 
@@ -42,6 +42,7 @@ Kept = TypeVar("Kept")
 
 def save_evaluation(evaluation: Evaluation, folder: str | Path) -> Path:
     """Write an evaluation folder, or replace one; killed on the way, the old one stays whole. Returns the folder."""
+    check_writable(folder)
     attribute = None if evaluation.neighbours is None else evaluation.neighbours.attribute
     with write_folder_atomically(Path(folder), kind=KIND) as fresh:
         write_json(fresh / _ABOUT, {"version": _VERSION, "neighbours_of": attribute, **evaluation.as_dict()})
@@ -57,6 +58,19 @@ def save_evaluation(evaluation: Evaluation, folder: str | Path) -> Path:
             lines = [json.dumps(item, ensure_ascii=False, allow_nan=False) + "\n" for item in evaluation.items]
             (fresh / _ITEMS).write_text("".join(lines), encoding="utf-8", newline="\n")
     return Path(folder)
+
+
+def check_writable(folder: str | Path) -> None:
+    """ModelError where an evaluation must not be written: over a model, an index, a run, anybody's files."""
+    path = Path(folder)
+    if path.exists() and not path.is_dir():
+        raise ModelError(f"{folder} is a file; give the name of a folder for the evaluation")
+    if not path.is_dir() or not any(path.iterdir()):
+        return
+    kind = read_manifest(path).kind if (path / MANIFEST).is_file() else None
+    if kind != KIND:
+        what = "holds other files" if kind is None else f"holds the fashreg {kind}"
+        raise ModelError(f"{folder} {what}, which an evaluation must not replace; choose another folder")
 
 
 def load_evaluation(folder: str | Path) -> Evaluation:

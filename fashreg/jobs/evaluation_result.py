@@ -146,7 +146,11 @@ def _part(document: Mapping[str, Any], name: str) -> Any:
 
 
 def _slices(values: Mapping[str, Any]) -> dict[str, Slice]:
-    return {str(value): {str(m): float(x) for m, x in found.items()} for value, found in values.items()}
+    return {str(value): {str(m): _number(m, x) for m, x in found.items()} for value, found in values.items()}
+
+
+def _number(metric: str, value: Any) -> float:
+    return int(value) if metric == "support" else float(value)
 
 
 def _slice_lines(column: str, values: Mapping[str, Slice], primary: str, most: int = 10) -> list[str]:

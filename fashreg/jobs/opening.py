@@ -19,10 +19,11 @@ Model = str | Path | Encoder
 
 @dataclass(frozen=True)
 class Trained:
-    """How a model was trained, as far as its folder says: how its table was read, and what judged it."""
+    """How a model was trained, as far as its folder says: how its table was read, what re-ranked and what judged it."""
 
     data: DataConfig | None = None
     evaluators: tuple[Any, ...] = ("retrieval",)
+    rerankers: tuple[Any, ...] = ()
 
 
 def open_model(model: Model) -> tuple[Encoder, Trained]:
@@ -40,7 +41,7 @@ def open_model(model: Model) -> tuple[Encoder, Trained]:
         recipe = Recipe.model_validate(read_provenance(folder).get("recipe"))
     except ValueError:
         return encoder, Trained()
-    return encoder, Trained(recipe.data, tuple(recipe.evaluators))
+    return encoder, Trained(recipe.data, tuple(recipe.evaluators), tuple(recipe.rerankers))
 
 
 def open_table(

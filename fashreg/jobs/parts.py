@@ -16,7 +16,7 @@ from fashreg.data.table import Table, read_table
 from fashreg.encoder import Encoder
 from fashreg.errors import RecipeError
 from fashreg.interfaces import Evaluator, Sampler
-from fashreg.jobs.evaluation import evaluate_table
+from fashreg.jobs.evaluation import Asking, evaluate_table
 from fashreg.training.checkpoint import seed_everything
 from fashreg.training.processes import Processes
 from fashreg.training.schedule import total_steps
@@ -69,6 +69,7 @@ class Parts:
                 config=recipe.data,
                 task=experience.task,
                 trainer=recipe.trainer,
+                asking=Asking(details=False),
             )
             return found.metrics
 

@@ -12,9 +12,12 @@ from fashreg import registry
 from fashreg.config import Recipe, read_recipe
 from fashreg.data.table import Table
 from fashreg.encoder import Encoder
-from fashreg.jobs.evaluation import evaluate_table
+from fashreg.jobs.evaluation import Asking, evaluate_table
+from fashreg.jobs.evaluation_folder import KIND as EVALUATION
+from fashreg.jobs.evaluation_folder import save_evaluation
 from fashreg.jobs.evaluation_result import Evaluation
 from fashreg.jobs.parts import Parts, Tables, assemble, read_tables
+from fashreg.jobs.reranking import rerankers_of
 from fashreg.strict_json import write_json
 from fashreg.training.allocator import keep_freed_memory
 from fashreg.training.run_folder import open_run
@@ -104,7 +107,7 @@ def train(
     """Train an encoder.
 
     recipe: a file, a shipped recipe's name, a mapping or a Recipe; None: the defaults, with `backbone=` given.
-    out: the run folder (recipe, log, checkpoints, model, results); None writes nothing.
+    out: the run folder (recipe, log, checkpoints, model, results, evaluation); None writes nothing.
     table: instead of the recipe's: a path, DataFrame, or "atelier:..." text. label: its label column.
     parts: other recipe fields. backbone, head, loss, memory, sampler, learner, index, evaluators take a name, a mapping
     {name, **options}, a class, or a ready object; trainer and data take mappings, whose fields are laid over the
@@ -127,29 +130,36 @@ def _run(
 ) -> TrainedRun:
     keep_freed_memory(recipe.trainer.keep_freed_memory)
     session = parts.session(recipe, document, folder, quiet=quiet)
-    judged = tables.test if tables.test is not None else tables.validation
+    judged, split = tables.test, recipe.data.test_split
+    if judged is None:
+        judged, split = tables.validation, recipe.data.validation_split
     speaks = session.processes.first
     path = None if folder is None else folder.path / RESULTS
     if speaks and not quiet:
         for warning in tables.warnings:
             print(f"note: {warning}", flush=True)
-    before = _earlier(path) or (_measure(recipe, parts, judged) if speaks else None)
+    before = _earlier(path) or (_measure(recipe, parts, judged, split, details=False) if speaks else None)
     if path is not None and speaks and before is not None:
         write_json(path, {"before": before.as_dict()})
     experience = Experience("train", tables.train, tables.validation)
     report = parts.learner.bind(session).learn(experience)
     session.processes.end_trackers()
-    after = _measure(recipe, parts, judged) if speaks else None
+    after = _measure(recipe, parts, judged, split) if speaks else None
     run = TrainedRun(parts.encoder, report, before, after, None if folder is None else folder.path)
     if path is not None and speaks:
         write_json(path, run.as_dict())
+        if after is not None:
+            save_evaluation(after, path.parent / EVALUATION)
     return run
 
 
-def _measure(recipe: Recipe, parts: Parts, table: Table | None) -> Evaluation | None:
+def _measure(
+    recipe: Recipe, parts: Parts, table: Table | None, split: str, *, details: bool = True
+) -> Evaluation | None:
     if table is None:
         return None
-    return evaluate_table(parts.encoder, table, parts.evaluators, config=recipe.data)
+    asking = Asking(split=split, rerankers=rerankers_of(recipe.rerankers), details=details)
+    return evaluate_table(parts.encoder, table, parts.evaluators, config=recipe.data, asking=asking)
 
 
 def _earlier(path: Path | None) -> Evaluation | None:

@@ -121,3 +121,17 @@ def test_saving_again_replaces_the_folder_whole(evaluation: Evaluation, tmp_path
     found = load_evaluation(save_evaluation(bare, tmp_path / "e"))
     assert found.metrics == {"recall@1": 1.0}
     assert not (tmp_path / "e" / "items.jsonl").exists()
+
+
+def test_what_is_no_evaluation_is_never_replaced(evaluation: Evaluation, tmp_path: Path) -> None:
+    model, run, file = tmp_path / "model", tmp_path / "run", tmp_path / "file"
+    for folder, name in ((model, "config.json"), (run, "recipe.yaml")):
+        folder.mkdir()
+        (folder / name).write_text("{}")
+    write_manifest(model, "model")
+    file.write_text("mine")
+    for place, words in ((model, "holds the fashreg model"), (run, "holds other files"), (file, "is a file")):
+        with pytest.raises(ModelError, match=words):
+            save_evaluation(evaluation, place)
+    assert (model / "config.json").exists()
+    assert (run / "recipe.yaml").exists()
