@@ -20,7 +20,7 @@ from fashreg.values import Rankings, Relevance
 
 _EULER = 0.57721566490153286
 _NEVER = 2**62  # rank of the first hit where there is none
-_BLOCK = 1 << 22  # listed relevant items looked at at once
+_BLOCK = 1 << 20  # listed relevant items looked at at once
 
 
 def judge(rankings: Rankings, relevance: Relevance) -> Judged:

@@ -15,7 +15,7 @@ from torch import Tensor
 from fashreg.functional.group_lookup import GroupLookup
 from fashreg.values import Relevance
 
-_BLOCK = 1 << 22  # ranked items judged at once
+_BLOCK = 1 << 20  # ranked items judged at once
 
 
 def relevance_from_labels(
