@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from fashreg.cli import data, evaluate, gallery, look, train
+from fashreg.cli import data, evaluate, gallery, look, report, train
 
 app = typer.Typer(
     name="fashreg",
@@ -48,6 +48,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     look.schema,
     train.train,
     evaluate.evaluate,
+    report.report,
     gallery.embed,
     gallery.search,
 )

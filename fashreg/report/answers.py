@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fashreg.jobs.evaluation_result import Evaluation, Item, Neighbours, PerQuery
+from fashreg.jobs.evaluation_result import Evaluation, Item, Neighbours
 from fashreg.report.groups import fractions
 
 SHOWN = 6
@@ -46,11 +46,15 @@ class Confusion:
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What there is to see of the queries. metric: what they are sorted by. told: whose values make an answer right."""
+    """What there is to see of the queries. metric: what they are sorted by. told: whose values make an answer right.
+
+    within: (K,) the share of queries with a right answer among the first 1..K; empty where nobody can say.
+    """
 
     metric: str
     told: str
     values: NDArray[np.float64]
+    within: NDArray[np.float64]
     best: tuple[Answered, ...]
     worst: tuple[Answered, ...]
     confusing: tuple[Answered, ...]
@@ -63,7 +67,7 @@ def read_answers(evaluation: Evaluation, items: Mapping[int, Item]) -> Answers |
     queries, near = evaluation.per_query, evaluation.neighbours
     if queries is None or near is None or not items:
         return None
-    metric = sorting_metric(queries, evaluation.primary, near.attribute)
+    metric = sorting_metric(evaluation, near.attribute)
     if metric is None:
         return None
     seen = _look(near, dict(zip(queries.ids.tolist(), queries.values[metric].tolist(), strict=True)), items)
@@ -81,6 +85,7 @@ def read_answers(evaluation: Evaluation, items: Mapping[int, Item]) -> Answers |
         metric=metric,
         told=near.attribute or evaluation.protocol.label or "label",
         values=seen.value,
+        within=_within(seen),
         best=shown(best),
         worst=shown(worst),
         confusing=shown(confusing),
@@ -91,19 +96,26 @@ def read_answers(evaluation: Evaluation, items: Mapping[int, Item]) -> Answers |
 
 @dataclass(frozen=True, slots=True)
 class _Look:
-    """The queries that count, as columns: row among the neighbours, id, value of the metric, class and class of the
-    first answer (codes into `names`, -1 unknown), score of the first answer, and whether that one is wrong."""
+    """The queries that count, as columns: row among the neighbours, id, value of the metric, class and classes of the
+    answers (codes into `names`, -1 unknown), score of the first answer."""
 
     rows: NDArray[np.int64]
     queries: NDArray[np.int64]
     value: NDArray[np.float64]
     own: NDArray[np.int64]
-    given: NDArray[np.int64]
+    answers: NDArray[np.int64]
     score: NDArray[np.float64]
     names: list[str]
 
     @property
+    def given(self) -> NDArray[np.int64]:
+        """The class of the first answer."""
+        none = np.full(len(self.own), -1, dtype=np.int64)
+        return self.answers[:, 0] if self.answers.shape[1] else none
+
+    @property
     def wrong(self) -> NDArray[np.bool_]:
+        """Whether the first answer is surely wrong."""
         known: NDArray[np.bool_] = (self.own >= 0) & (self.given >= 0)
         return known & (self.own != self.given)
 
@@ -117,23 +129,25 @@ def _look(near: Neighbours, values: Mapping[int, float], items: Mapping[int, Ite
     queries = near.query_ids.numpy()
     value = np.array([values.get(q, np.nan) if q in items else np.nan for q in queries.tolist()], dtype=np.float64)
     rows = np.flatnonzero(~np.isnan(value))
-    first = near.ids[:, :1].numpy()[rows] if near.ids.shape[1] else np.full((len(rows), 1), -1)
+    ids, place = np.unique(near.ids.numpy()[rows], return_inverse=True)
+    classes = np.array([of.get(i, -1) for i in ids.tolist()], dtype=np.int64)
     score = near.scores[:, :1].numpy()[rows, 0] if near.ids.shape[1] else np.zeros(len(rows))
     return _Look(
         rows,
         queries[rows],
         value[rows],
         np.array([of[q] for q in queries[rows].tolist()], dtype=np.int64),
-        np.array([of.get(i, -1) for i in first[:, 0].tolist()], dtype=np.int64),
+        classes[place].reshape(len(rows), near.ids.shape[1]),
         np.nan_to_num(score.astype(np.float64), neginf=0.0),
         list(codes),
     )
 
 
-def sorting_metric(queries: PerQuery, primary: str, attribute: str | None) -> str | None:
+def sorting_metric(evaluation: Evaluation, attribute: str | None) -> str | None:
     """The metric that tells queries apart best: the primary one, unless it only says yes or no."""
-    names = [n for n in fractions(queries, primary) if ("[" not in n if attribute is None else f"[{attribute}]" in n)]
-    if not names:
+    names = [n for n in fractions(evaluation) if ("[" not in n if attribute is None else n.endswith(f"[{attribute}]"))]
+    queries = evaluation.per_query
+    if queries is None or not names:
         return None
     kinds = {name: len(np.unique(queries.values[name].numpy())) for name in names}
     return names[0] if kinds[names[0]] > 2 else max(names, key=lambda name: kinds[name])
@@ -167,6 +181,15 @@ def _spread(order: NDArray[np.int64], seen: _Look, most: int = SHOWN) -> list[in
         if len(first) == most:
             break
     return [*first, *others][:most]
+
+
+def _within(seen: _Look) -> NDArray[np.float64]:
+    known = seen.own >= 0
+    if not known.any():
+        return np.zeros(0)
+    right = seen.answers[known] == seen.own[known, None]
+    shares: NDArray[np.float64] = np.logical_or.accumulate(right, axis=1).mean(0, dtype=np.float64)
+    return shares
 
 
 def _confusions(seen: _Look, most: int = 12) -> tuple[Confusion, ...]:

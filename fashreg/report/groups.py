@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fashreg.jobs.evaluation_result import Evaluation, Item, PerQuery
 
-MOST_METRICS, MOST_ROWS, SHOWN = 4, 200, 12
+MOST_METRICS, IN_A_CARD, MOST_ROWS, SHOWN = 4, 3, 200, 12
 _SINGLE = re.compile(r"^(?P<metric>.+)\[(?P<attribute>.+)\]$")
 _INSIDE = 1e-9
 
@@ -45,14 +45,17 @@ class GroupTable:
         return self.rows[SHOWN:]
 
 
-def fractions(queries: PerQuery, primary: str) -> list[str]:
+def fractions(evaluation: Evaluation) -> list[str]:
     """Metrics that lie in 0..1 for every query, the primary one first. (A joined metric of attributes may not.)"""
+    queries = evaluation.per_query
+    columns = {} if queries is None else queries.values
     inside = []
-    for name, column in queries.values.items():
+    for name in dict.fromkeys([*(n for n in evaluation.metrics if n in columns), *columns]):
+        column = columns[name]
         known = column[~column.isnan()]
         if len(known) and float(known.min()) >= -_INSIDE and float(known.max()) <= 1.0 + _INSIDE:
             inside.append(name)
-    return sorted(inside, key=lambda name: name != primary)
+    return sorted(inside, key=lambda name: name != evaluation.primary)
 
 
 def class_table(evaluation: Evaluation, items: Mapping[int, Item]) -> GroupTable | None:
@@ -61,7 +64,7 @@ def class_table(evaluation: Evaluation, items: Mapping[int, Item]) -> GroupTable
     if queries is None:
         return None
     names = [_text(items.get(i, {}).get("label")) for i in queries.ids.tolist()]
-    metrics = [name for name in fractions(queries, evaluation.primary) if not _SINGLE.match(name)]
+    metrics = [name for name in fractions(evaluation) if not _SINGLE.match(name)]
     return _table("Class", names, queries, metrics[:MOST_METRICS])
 
 
@@ -70,12 +73,12 @@ def attribute_tables(evaluation: Evaluation, items: Mapping[int, Item]) -> list[
     queries = evaluation.per_query
     if queries is None:
         return []
-    usable = fractions(queries, evaluation.primary)
+    usable = fractions(evaluation)
     columns = [items.get(i, {}).get("attributes") or {} for i in queries.ids.tolist()]
     tables = []
     for attribute in dict.fromkeys(name for column in columns for name in column):
         own = [name for name in usable if (m := _SINGLE.match(name)) and m["attribute"] == attribute]
-        metrics = (own or [name for name in usable if not _SINGLE.match(name)])[:MOST_METRICS]
+        metrics = (own or [name for name in usable if not _SINGLE.match(name)])[:IN_A_CARD]
         table = _table(attribute, [_text(column.get(attribute)) for column in columns], queries, metrics)
         if table is not None:
             tables.append(table)
@@ -90,7 +93,7 @@ def slice_tables(evaluation: Evaluation, known: Sequence[str]) -> list[GroupTabl
             continue
         names = list(dict.fromkeys(n for found in values.values() for n in found if n != "support"))
         names.sort(key=lambda name: name != evaluation.primary)
-        chosen = tuple(names[:MOST_METRICS])
+        chosen = tuple(names[:IN_A_CARD])
         rows = [
             Row(value, int(found.get("support", 0)), tuple(found.get(n) for n in chosen))
             for value, found in values.items()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,12 @@ def write_page(text: str, out: str | Path) -> Path:
     return path
 
 
+def breakable(text: object) -> Markup:
+    """Text that may break after a slash, a hyphen or an underscore."""
+    parts = re.split(r"(?<=[/_-])", str(text))
+    return Markup("<wbr>").join(parts)
+
+
 class _Missing:
     """The number of pictures that could not be read, counted when it is printed: at the end of the page."""
 
@@ -68,6 +75,7 @@ def _words(thumbnails: Thumbnails, attribute: str | None) -> Mapping[str, Callab
         "caption": caption,
         "label_of": lambda item: "no label" if item.get("label") is None else item["label"],
         "told_of": lambda item: _named(told(item, attribute)),
+        "breakable": breakable,
         "percent": lambda share: f"{100 * min(1.0, max(0.0, share)):.2f}%",
     }
 

@@ -17,7 +17,7 @@ from fashreg.strict_yaml import read_yaml
 from fashreg.training.run_folder import ENVIRONMENT, METRICS, MODEL, RECIPE
 
 RESULTS, EVALUATION = "results.json", "evaluation"
-_ABOUT = "evaluation.json"
+ABOUT = "evaluation.json"
 
 Line = dict[str, Any]
 
@@ -57,7 +57,7 @@ def read_subject(folder: str | Path) -> Subject:
     path = Path(folder)
     if not path.is_dir():
         raise ModelError(f"no folder {folder}; a report is made of a run (train --out) or of evaluate --out")
-    if (path / _ABOUT).is_file():
+    if (path / ABOUT).is_file():
         return _with_run(Subject(_name(path), path, load_evaluation(path)), path.resolve().parent)
     if not any((path / name).exists() for name in (RECIPE, METRICS, RESULTS, EVALUATION)):
         inner = f"; did you mean {path.parent}?" if path.name == MODEL else ""

@@ -13,12 +13,12 @@ import yaml
 from fashreg.jobs.evaluation_result import Evaluation, Item, StoredVectors
 from fashreg.jobs.opening import Model, open_model
 from fashreg.report.answers import Answers, read_answers
-from fashreg.report.charts import Chart, histogram, training_charts
+from fashreg.report.charts import Chart, histogram, line_chart, training_charts
 from fashreg.report.embedding_map import Method, draw_map
 from fashreg.report.groups import attribute_tables, class_table, slice_tables, whole_attributes
 from fashreg.report.page import render, write_page
 from fashreg.report.settings import configuration_of, environment_of, headline, lede_of, protocol_of, training_line
-from fashreg.report.subject import Subject, read_subject
+from fashreg.report.subject import ABOUT, Subject, read_subject
 from fashreg.report.suspects import Suspects, find_suspects
 from fashreg.report.suspects_shown import ShownSuspects, show_suspects
 from fashreg.report.thumbnails import Thumbnails
@@ -34,6 +34,15 @@ def write_report(folder: str | Path, out: str | Path, *, model: Model | None = N
     """
     subject = read_subject(folder)
     return write_page(report_html(subject, model=model, method=method), out)
+
+
+def default_place(folder: str | Path) -> Path:
+    """RUN/report.html of a run; beside an evaluation folder, which holds nothing that it did not write, FOLDER.html."""
+    path = Path(folder)
+    if (path / ABOUT).is_file():
+        whole = path.resolve()
+        return path.parent / f"{whole.name}.html" if path.name else whole.with_name(f"{whole.name}.html")
+    return path / "report.html"
 
 
 def report_html(subject: Subject, *, model: Model | None = None, method: Method = "pca") -> str:
@@ -104,8 +113,16 @@ def _numbers(subject: Subject, answers: Answers | None) -> dict[str, Any]:
     }
 
 
-def _spread(answers: Answers | None) -> Chart | None:
-    return None if answers is None else histogram(answers.values, answers.metric)
+def _spread(answers: Answers | None) -> list[Chart]:
+    """What lies behind the means: how the queries spread, and how far one has to look."""
+    if answers is None:
+        return []
+    charts = [histogram(answers.values, answers.metric)]
+    if len(answers.within) > 1:
+        ranks = [float(k) for k in range(1, len(answers.within) + 1)]
+        title = f"A right answer ({answers.told}) among the first k"
+        charts.append(line_chart(title, {"share of queries": (ranks, answers.within.tolist())}, "k", dots=True))
+    return charts
 
 
 def _groups(evaluation: Evaluation | None, items: Mapping[int, Item]) -> dict[str, Any]:
@@ -181,21 +198,27 @@ def _findings(content: Mapping[str, Any], found: Suspects | None) -> list[tuple[
     classes, answers = content["classes"], content["answers"]
     if classes is not None and len(classes.rows) > 1:
         worst = classes.rows[0]
-        queries = "1 query" if worst.support == 1 else f"{worst.support} queries"
+        queries = _count(worst.support, "query", "queries")
         said.append(("classes", f"Worst class: {worst.name}, {classes.metrics[0]} {worst.values[0]:.3f} ({queries})"))
     if answers is not None and answers.confusions:
         top = answers.confusions[0]
         said.append(("queries", f"Most often mistaken: {top.asked} for {top.given}, {top.count} times"))
     if found is not None:
         shown: ShownSuspects = content["suspects"]
-        twice = sum(pair.same_file for pair in (*shown.different, *shown.same))
-        wrong = len(shown.different)
-        if twice or wrong:
-            said.append(("suspects", f"Near-duplicates: {wrong} pairs with different labels, {twice} files twice"))
+        if shown.files_twice:
+            said.append(("suspects", f"{_count(shown.files_twice, 'pair', 'pairs')} of pictures are one file twice"))
+        if shown.likely_different:
+            pairs = _count(shown.likely_different, "pair of near-equal pictures", "pairs of near-equal pictures")
+            said.append(("suspects", f"{pairs} with different labels"))
         if found.doubts:
-            one = len(found.doubts) == 1
-            said.append(("suspects", f"{len(found.doubts)} picture{' lies' if one else 's lie'} among another class"))
+            said.append(
+                ("suspects", f"{_count(len(found.doubts), 'picture lies', 'pictures lie')} among another class")
+            )
     return said
+
+
+def _count(number: int, one: str, many: str) -> str:
+    return f"{number:,} {one if number == 1 else many}"
 
 
 _SECTIONS = (
