@@ -14,13 +14,13 @@ from fashreg.values import Rankings, Relevance
 
 
 class AttributeOverlapEvaluator:
-    """nDCG@k with the share of equal attributes as the gain.
+    """`attribute-ndcg@k`: nDCG@k with the share of equal attributes as the gain.
 
     The grade of an item x for a query q is, over the attributes A(q, x) that are known of both,
 
         gain(q, x) = |{a in A(q, x): q_a = x_a}| / |A(q, x)|             counted as 0 below `threshold`,
 
-        ndcg@k = DCG@k / best possible DCG@k,       DCG@k = sum_{i<=k} gain(i) / log2(i + 1).
+        attribute-ndcg@k = DCG@k / best possible DCG@k,       DCG@k = sum_{i<=k} gain(i) / log2(i + 1).
 
     Attributes with few values make it large for a random order already; what that scores is
     `fashreg.functional.metrics.random_ndcg_at_k`. Whoever evaluates asks `relevance_from_attributes` for the grades;
@@ -46,7 +46,7 @@ class AttributeOverlapEvaluator:
             raise ValueError(f"ks must be one or more numbers of 1 or larger, got {self.ks}")
         if not 0 <= threshold <= 1:
             raise ValueError(f"threshold is a share of attributes, 0..1, got {threshold}")
-        self.primary = f"ndcg@{self.ks[0]}"
+        self.primary = f"attribute-ndcg@{self.ks[0]}"
 
     def relevance_from_attributes(
         self,
@@ -75,7 +75,7 @@ class AttributeOverlapEvaluator:
 
     def from_judged(self, judged: Judged, relevance: Relevance) -> dict[str, Tensor]:
         """nDCG@k before the mean, (Q,) float64; NaN where a query has no relevant item."""
-        return {f"ndcg@{k}": m.ndcg_at_k(judged, relevance, k) for k in self.ks}
+        return {f"attribute-ndcg@{k}": m.ndcg_at_k(judged, relevance, k) for k in self.ks}
 
     def per_query(self, rankings: Rankings, relevance: Relevance) -> dict[str, Tensor]:
         """The same, from rankings."""

@@ -16,6 +16,7 @@ from fashreg.encoder import Encoder
 from fashreg.errors import DataError
 from fashreg.interfaces import Evaluator, Reranker
 from fashreg.jobs.evaluation_attributes import OfAttribute
+from fashreg.jobs.evaluation_overlap import overlap_question
 from fashreg.jobs.evaluation_question import Codes, Question, column_codes, question_of
 from fashreg.jobs.evaluation_ranking import answer
 from fashreg.jobs.evaluation_result import Evaluation, Neighbours
@@ -143,10 +144,13 @@ class _Judging:
         if asking.source is not None:
             self.sources = column_codes(table, asking.source, "--source")[0]
         tally.slices_of(table, asking.slices)
-        by_label = {place: e for place, e in enumerate(evaluators) if not hasattr(e, "combine")}
         by_attribute = {place: e for place, e in enumerate(evaluators) if hasattr(e, "combine")}
+        by_overlap = {place: e for place, e in enumerate(evaluators) if hasattr(e, "relevance_from_attributes")}
+        by_label = {place: e for place, e in enumerate(evaluators) if place not in {**by_attribute, **by_overlap}}
         if by_label:
             self._by_label(by_label)
+        for place, evaluator in by_overlap.items():
+            self._by_overlap(evaluator, place)
         for place, evaluator in by_attribute.items():
             self._by_attribute(evaluator, place)
         protocol = Protocol(
@@ -155,7 +159,7 @@ class _Judging:
             source=table.source,
             split=asking.split,
             label=None if config is None or not by_label else config.label,
-            attributes=tuple(sorted(table.attributes)) if by_attribute else (),
+            attributes=tuple(sorted(table.attributes)) if by_attribute or by_overlap else (),
             rule=tally.rule,
             exclusions=("same-id", *(() if asking.source is None else (f"same-source:{asking.source}",))),
             task=task,
@@ -171,6 +175,12 @@ class _Judging:
             raise DataError(f"{self.table.source}: {which}, so no query has a relevant picture to find")
         found = answer(question, list(evaluators.values()), self.asking.rerankers, first=self._first)
         self.tally.add_labels(question, found, list(evaluators))
+        self._keep(question, found.first, None)
+
+    def _by_overlap(self, evaluator: Evaluator, place: int) -> None:
+        question = overlap_question(self.vectors(None), self.table, self.sources, evaluator)
+        found = answer(question, [evaluator], self.asking.rerankers, first=self._first)
+        self.tally.add_labels(question, found, [place])
         self._keep(question, found.first, None)
 
     def _by_attribute(self, evaluator: Any, place: int) -> None:

@@ -41,7 +41,7 @@ class Tally:
 
     def add_labels(self, question: Question, found: Answer, places: Sequence[int]) -> None:
         """What evaluators of labels found on one question. places: where each stands among all evaluators."""
-        self.rule, self.counts = question.rule, {**self.counts, **question.tally}
+        self.rule, self.counts = question.rule, {**question.tally, **self.counts}
         ids = question.queries.ids
         for place, numbers, values in zip(places, found.numbers, found.values, strict=True):
             self._found[place] = _Found(numbers, ids, values or {})

@@ -26,16 +26,16 @@ def scored(evaluator, *order):
 
 def test_what_shares_more_attributes_should_come_first():
     evaluator = AttributeOverlapEvaluator(ks=(3, 1))
-    assert evaluator.primary == "ndcg@3"
-    assert scored(evaluator, 1, 0, 3, 2) == {"ndcg@3": 1.0, "ndcg@1": 1.0}
+    assert evaluator.primary == "attribute-ndcg@3"
+    assert scored(evaluator, 1, 0, 3, 2) == {"attribute-ndcg@3": 1.0, "attribute-ndcg@1": 1.0}
     found = scored(evaluator, 0, 2, 1, 3)
-    assert found["ndcg@1"] == pytest.approx(2 / 3)
-    assert found["ndcg@3"] == pytest.approx((2 / 3 + 1 / 2) / (1 + 2 / 3 / math.log2(3) + 1 / 2 / 2))
+    assert found["attribute-ndcg@1"] == pytest.approx(2 / 3)
+    assert found["attribute-ndcg@3"] == pytest.approx((2 / 3 + 1 / 2) / (1 + 2 / 3 / math.log2(3) + 1 / 2 / 2))
 
 
 def test_below_the_threshold_sharing_is_worth_nothing():
     found = scored(AttributeOverlapEvaluator(ks=(2,), threshold=0.6), 3, 1, 0, 2)
-    assert found["ndcg@2"] == pytest.approx((1 / math.log2(3)) / (1 + 2 / 3 / math.log2(3)))
+    assert found["attribute-ndcg@2"] == pytest.approx((1 / math.log2(3)) / (1 + 2 / 3 / math.log2(3)))
 
 
 def test_items_of_the_query_s_own_source_are_left_out():
@@ -48,7 +48,7 @@ def test_items_of_the_query_s_own_source_are_left_out():
         query_sources=torch.tensor([4]),
         gallery_sources=torch.tensor([0, 4, 0, 0]),
     )
-    assert evaluator(Rankings(torch.tensor([[0]]), torch.zeros(1, 1)), relevance) == {"ndcg@1": 1.0}
+    assert evaluator(Rankings(torch.tensor([[0]]), torch.zeros(1, 1)), relevance) == {"attribute-ndcg@1": 1.0}
 
 
 @pytest.mark.parametrize(
