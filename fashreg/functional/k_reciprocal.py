@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from fashreg.functional.pair_scores import pack
 from fashreg.functional.similarity import full_precision
 
 
@@ -26,7 +27,7 @@ def shared_neighbours(points: Tensor, present: Tensor, k1: int, k2: int) -> Tens
             f"{tuple(points.shape)}, {tuple(present.shape)}, {k1}, {k2}"
         )
     cosine = _cosines(points)
-    order = _order(cosine, present)
+    order = _order(cosine, present, max(k1 + 1, k2))
     pairs = present[:, :, None] & present[:, None, :]
     mutual = _mutual(_nearest(order, k1 + 1, pairs))
     half = _mutual(_nearest(order, (k1 + 1) // 2 + 1, pairs))
@@ -45,17 +46,17 @@ def _cosines(points: Tensor) -> Tensor:
         return torch.bmm(wide, wide.transpose(1, 2)).float()
 
 
-def _order(cosine: Tensor, present: Tensor) -> Tensor:
-    """(B, M, M) places of the points, nearest to each point first: itself, then the others; absent ones last."""
+def _order(cosine: Tensor, present: Tensor, count: int) -> Tensor:
+    """(B, M, count or M) places of the points nearest to each: itself, then the others, absent ones last."""
     ranked = cosine.masked_fill(~present[:, None, :], -torch.inf)
     ranked.diagonal(dim1=1, dim2=2).fill_(torch.inf)
-    return ranked.sort(dim=2, descending=True, stable=True).indices
+    places = torch.arange(ranked.shape[2], device=ranked.device)
+    return pack(ranked, places).topk(min(count, len(places)), 2).indices  # equal scores: the smaller place
 
 
 def _nearest(order: Tensor, k: int, pairs: Tensor) -> Tensor:
     """(B, M, M) 0/1: row i marks N(i, k), point i itself among them."""
-    marks = torch.zeros(order.shape, device=order.device).scatter_(2, order[:, :, :k], 1.0)
-    return marks.mul_(pairs)
+    return torch.zeros(pairs.shape, device=order.device).scatter_(2, order[:, :, :k], 1.0).mul_(pairs)
 
 
 def _mutual(near: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from fashreg.functional.similarity import unit_rows
 from fashreg.interfaces import Index
 from fashreg.values import Rankings
 
-_BLOCK_BYTES = 1 << 27
+_BLOCK_BYTES = 1 << 25
 _MATRICES = 10  # (M, M) matrices of 4 bytes that a query with its M - 1 candidates takes at once
 
 
