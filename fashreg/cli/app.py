@@ -48,6 +48,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     look.schema,
     train.train,
     evaluate.evaluate,
+    evaluate.compare,
     report.report,
     gallery.embed,
     gallery.search,

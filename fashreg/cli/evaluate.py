@@ -65,3 +65,15 @@ def evaluate(
     print(json.dumps(result.as_dict(), indent=1) if as_json else result.summary())
     if out is not None and not as_json:
         print(f"evaluation: {out}")
+
+
+def compare(
+    a: Annotated[str, typer.Argument(help="Evaluation folder, run folder, a folder of runs, or several: A1,A2,A3.")],
+    b: Annotated[str, typer.Argument(help="The same for the other side.")],
+    as_json: AsJson = False,
+) -> None:
+    """Compare two results by one protocol: paired test over queries, and spread where a side has several trainings."""
+    from fashreg.jobs.comparison import compare as run
+
+    found = run(a, b)
+    print(json.dumps(found.as_dict(), indent=1) if as_json else found.summary())

@@ -73,3 +73,27 @@ def test_an_evaluation_never_takes_the_place_of_a_model(shop: Path, fashreg, our
     assert done.status == 1
     assert "holds the fashreg model" in done.err
     assert (shop / "run/model/model.safetensors").exists()
+
+
+def test_compare_tells_a_model_from_itself_with_reranking(shop: Path, fashreg, ours, tmp_path: Path) -> None:
+    assert fashreg(*ours, "--reranker", "k-reciprocal", "--out", tmp_path / "reranked").status == 0
+    done = fashreg("compare", shop / "run", tmp_path / "reranked", "--json")
+    assert done.status == 0, done.err
+    found = json.loads(done.out)
+    metric = found["metrics"][found["primary"]]
+    assert metric["difference"] == pytest.approx(metric["b"]["mean"] - metric["a"]["mean"])
+    assert 0 < metric["p_value"] <= 1
+    text = fashreg("compare", shop / "run", tmp_path / "reranked").out
+    assert "rerankers differ: none in A, k-reciprocal in B" in text
+    assert "[95 % interval]" in text
+
+
+def test_compare_refuses_another_protocol_in_one_line(shop: Path, fashreg, ours, tmp_path: Path) -> None:
+    assert fashreg(*ours, "--label", "category", "--out", tmp_path / "e").status == 0
+    done = fashreg("compare", shop / "run", tmp_path / "e")
+    assert done.status == 1
+    assert "same protocol" in done.err
+    assert "and 'category'" in done.err
+    gone = fashreg("compare", shop / "run", tmp_path / "gone")
+    assert gone.status == 1
+    assert "gone" in gone.err

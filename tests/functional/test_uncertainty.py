@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from fashreg.functional.uncertainty import bootstrap_intervals, paired_test
+from fashreg.functional.uncertainty import bootstrap_intervals, paired_test, permutation_p_value
 
 SETS = 400
 
@@ -149,3 +149,21 @@ def test_results_of_other_queries_are_refused() -> None:
         paired_test(torch.tensor([0.0, torch.nan]), torch.tensor([0.0, 1.0]))
     with pytest.raises(ValueError, match="no query counts"):
         paired_test(torch.tensor([torch.nan]), torch.tensor([torch.nan]))
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        ([0.1, 0.2, 0.3], [0.5, 0.6, 0.7], 2 / 20),  # of 20 ways to deal, this and its mirror
+        ([0.1, 0.5], [0.2, 0.4], 1.0),
+        ([0.1], [0.9], 1.0),
+    ],
+)
+def test_few_trainings_prove_as_much_as_their_permutations_do(first, second, expected) -> None:
+    assert permutation_p_value(first, second) == pytest.approx(expected)
+
+
+def test_many_trainings_are_dealt_at_random() -> None:
+    one, other = uniform(12).tolist(), uniform(12, seed=1).tolist()
+    assert permutation_p_value(one, other) > 0.05
+    assert permutation_p_value(one, [x + 2 for x in other]) <= 1 / 10_000
