@@ -11,18 +11,19 @@ from pydantic import Field
 from torch import Tensor
 
 from fashreg.functional.neighbours import check_query_ids
-from fashreg.functional.pair_scores import product_error, rank_candidates
+from fashreg.functional.pair_scores import product_error
 from fashreg.indexes.faiss_arrays import restore_structure, structure_arrays
 from fashreg.indexes.faiss_making import Kind, faiss_threads
 from fashreg.indexes.faiss_structure import Structure
 from fashreg.indexes.folder import load_as, save_index
 from fashreg.indexes.recall import exact_ids, recall_of
+from fashreg.indexes.rescoring import rank_exactly
 from fashreg.indexes.rows import Rows
 from fashreg.values import Rankings
 
 _SPARE = 16  # candidates beyond those wanted: room for the query itself and for ties
 _MOST_CANDIDATES = 4096  # beyond this many, exact search is as quick
-_NARROW = 16  # fewer than one row in so many allowed: these are searched exactly
+_NARROW, _FEW = 10, 20_000  # fewer than one row in 10, or no more than 20,000, are allowed: they are searched exactly
 
 
 class FaissIndex:
@@ -53,7 +54,7 @@ class FaissIndex:
     Args:
         factory: FAISS factory string, without IDMap (ids are kept beside it).
         metric: "cosine" makes every vector unit on its way in; "inner" takes inner products of vectors as they are.
-        nprobe: lists of an IVF structure that are visited; None visits one in 32, at least 8.
+        nprobe: lists of an IVF structure that are visited; None visits one in 16, at least 8.
         ef_search: breadth of the search in an HNSW graph; None is 64.
         train_min: vectors needed before a structure is trained; None is 39 a centroid.
         refine: candidates fetched for each neighbour wanted; None is 1 for whole vectors, 2 for 8-bit codes, else 8.
@@ -138,7 +139,7 @@ class FaissIndex:
         pool = len(self) if where is None else len(where)
         refine = self.refine or (1 if self._structure is None else self._structure.refine)
         fetch = k * refine + _SPARE
-        narrow = where is not None and (self._structure is None or pool * _NARROW < len(self))
+        narrow = where is not None and (self._structure is None or pool * _NARROW < len(self) or pool <= _FEW)
         ready = self._structure is None or self.trained
         if k < 1 or not ready or narrow or fetch > min(_MOST_CANDIDATES, pool) or not len(queries):
             return self._rows.gallery(allowed).search(queries, k, query_ids)
@@ -146,7 +147,8 @@ class FaissIndex:
         if query_ids is not None:
             itself = (self._rows.ids[columns] == query_ids[:, None]) & (query_ids[:, None] >= 0)
             columns = columns.masked_fill(itself, -1)
-        found = rank_candidates(queries, self._rows.vectors, self._rows.ids, columns, k)
+        with faiss_threads(self.threads):
+            found = rank_exactly(queries, *self.vectors(), columns, k, self._rows.largest)
         unsure = floor >= found.scores[:, -1]  # also where places stayed empty
         if unsure.any():
             own = None if query_ids is None else query_ids[unsure]

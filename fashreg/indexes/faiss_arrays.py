@@ -1,8 +1,8 @@
 """A trained FAISS structure as plain numbers, and back: no file of FAISS's own is ever read.
 
-Kept is what is costly to find again: centroids, code books, the list of every row, the links of a graph. Codes are made
-again from the vectors. What is read back is checked before FAISS sees it: a number out of place would make it read
-memory that is not its own.
+Kept is what is costly to find again: rotations, centroids, code books, the list of every row, the links of a graph.
+Codes are made again from the vectors. What is read back is checked before FAISS sees it: a number out of place would
+make it read memory that is not its own.
 """
 
 from __future__ import annotations
@@ -14,196 +14,164 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fashreg.indexes.faiss_making import codes_of, faiss_threads, inner
+from fashreg.indexes.faiss_graph import fill_graph, graph_arrays
+from fashreg.indexes.faiss_making import codes_of, faiss_threads
 from fashreg.indexes.faiss_structure import Structure
 from fashreg.indexes.slots import Slots
 
+_CODES = ("Flat", "FlatIP", "ScalarQuantizer", "PQ", "PQFastScan")  # codes whose training is carried here
+
 
 def structure_arrays(structure: Structure) -> dict[str, Tensor]:
-    """Tensors by name; empty for structures that are simply made again (transforms, code types not known here)."""
+    """Tensors by name; empty for structures of other forms, which are simply made again."""
     import faiss
 
-    plain = faiss.downcast_index(structure.faiss)
-    if inner(plain) is not plain or not _known(plain):
+    transforms, inside = _parts(structure.faiss)
+    if not _known(transforms, inside):
         return {}
-    found = {name: torch.from_numpy(array) for name, array in _trained(plain).items()}
+    found = {"made_for": np.array([structure.made_for])}
+    for place, transform in enumerate(transforms):
+        found[f"rotation.{place}"] = faiss.vector_to_array(transform.A)
+        found[f"offset.{place}"] = faiss.vector_to_array(transform.b)
+    if (trained := _trained(inside)) is not None:
+        found["trained"] = faiss.vector_to_array(trained)
     if structure.lists:
-        found["centroids"] = torch.from_numpy(plain.quantizer.reconstruct_n(0, structure.lists))
-        found["lists"] = _lists_of_rows(plain, structure.slots)
-    elif structure.is_graph:
-        found |= _graph(plain, structure.slots)
-    return found
+        found["centroids"] = inside.quantizer.reconstruct_n(0, structure.lists)
+        found["lists"] = _lists_of_rows(inside, structure.slots)
+    tensors = {name: torch.from_numpy(array) for name, array in found.items()}
+    return {**tensors, **(graph_arrays(inside, structure.slots) if structure.is_graph else {})}
 
 
 def restore_structure(structure: Structure, vectors: Tensor, arrays: Mapping[str, Tensor]) -> bool:
-    """Fill an empty structure for these rows (N, D); False when the arrays are of another form: it must be trained.
+    """Fill an empty structure for these rows (N, D); False when it is of a form that must be trained again.
 
     ValueError for numbers that no such structure has.
     """
-    import faiss
-
-    structure.renew(len(vectors))
-    plain = faiss.downcast_index(structure.faiss)
-    if inner(plain) is not plain or not _known(plain):
+    count = arrays.get("made_for")
+    if count is None or count.dtype != torch.int64 or count.shape != (1,) or not 0 <= int(count) < 1 << 40:
+        raise ValueError(f"one number 'made_for' is needed, and there is {_form(count)}")
+    structure.renew(int(count))
+    transforms, inside = _parts(structure.faiss)
+    if not _known(transforms, inside):
         return False
     with faiss_threads(structure.threads):
-        _put_trained(plain, arrays)
+        for place, transform in enumerate(transforms):
+            _put(transform.A, arrays, f"rotation.{place}", transform.d_out * transform.d_in)
+            _put(transform.b, arrays, f"offset.{place}", transform.d_out if transform.have_bias else 0)
+            transform.is_trained = True
+            vectors = torch.from_numpy(transform.apply(vectors.numpy()))
+        codes, trained = codes_of(inside), _trained(inside)
+        if trained is not None:
+            _put(trained, arrays, "trained", codes.d * codes.pq.ksub if hasattr(codes, "pq") else _ranges(codes))
+        codes.is_trained = inside.is_trained = structure.faiss.is_trained = True
+        slots = Slots.holding(torch.arange(len(vectors)))
         if structure.lists:
-            _fill_lists(plain, vectors, _checked(arrays, "centroids"), _checked(arrays, "lists"))
-            structure.slots = Slots()
-            structure.slots.take(torch.arange(len(vectors)))
+            _fill_lists(inside, vectors, arrays)
         elif structure.is_graph:
-            structure.slots = _fill_graph(plain, vectors, arrays)
-        else:
-            plain.is_trained = True
-            plain.add(vectors.numpy())
-            structure.slots = Slots()
-            structure.slots.take(torch.arange(len(vectors)))
+            slots = fill_graph(inside, vectors, arrays)
+        elif len(vectors):
+            inside.add(vectors.numpy())
+    structure.faiss.ntotal, structure.slots = len(slots), slots
     return True
 
 
-def _known(plain: Any) -> bool:
-    """Whether the codes are whole vectors, 8-bit numbers or products, the kinds whose training is carried here."""
-    name = type(codes_of(plain)).__name__
-    return name.removeprefix("Index").removeprefix("IVF") in {"Flat", "FlatIP", "ScalarQuantizer", "PQ", "PQFastScan"}
-
-
-def _trained(plain: Any) -> dict[str, Any]:
+def _parts(structure: Any) -> tuple[list[Any], Any]:
+    """The transforms before a structure, and the structure after them, as what they are."""
     import faiss
 
-    codes = codes_of(plain)
-    if hasattr(codes, "pq"):
-        return {"codebooks": faiss.vector_to_array(codes.pq.centroids)}
-    return {"ranges": faiss.vector_to_array(codes.sq.trained)} if hasattr(codes, "sq") else {}
+    whole = faiss.downcast_index(structure)
+    if not isinstance(whole, faiss.IndexPreTransform):
+        return [], whole
+    chain = [faiss.downcast_VectorTransform(whole.chain.at(i)) for i in range(whole.chain.size())]
+    return chain, faiss.downcast_index(whole.index)
 
 
-def _put_trained(plain: Any, arrays: Mapping[str, Tensor]) -> None:
+def _known(transforms: list[Any], inside: Any) -> bool:
     import faiss
 
-    codes = codes_of(plain)
+    codes = type(codes_of(inside)).__name__.removeprefix("Index").removeprefix("IVF")
+    wrapped = hasattr(inside, "base_index") or hasattr(inside, "index")
+    return all(isinstance(t, faiss.LinearTransform) for t in transforms) and codes in _CODES and not wrapped
+
+
+def _trained(inside: Any) -> Any:
+    """FAISS's vector of what its codes have learnt; None for whole vectors."""
+    codes = codes_of(inside)
     if hasattr(codes, "pq"):
-        wanted, target = codes.d * codes.pq.ksub, codes.pq.centroids
-    elif hasattr(codes, "sq"):
-        wanted, target = 2 * codes.d, codes.sq.trained
-    else:
-        codes.is_trained = True
-        return
-    given = _checked(arrays, "codebooks" if hasattr(codes, "pq") else "ranges")
-    if given.dtype != torch.float32 or given.shape != (wanted,):
-        raise ValueError(f"{wanted} trained numbers are needed, and there are {tuple(given.shape)} {given.dtype}")
-    faiss.copy_array_to_vector(given.numpy(), target)
-    codes.is_trained = True
+        return codes.pq.centroids
+    return codes.sq.trained if hasattr(codes, "sq") else None
 
 
-def _checked(arrays: Mapping[str, Tensor], name: str) -> Tensor:
-    if name not in arrays:
-        raise ValueError(f"the structure lacks {name!r}")
-    return arrays[name].contiguous()
+def _ranges(codes: Any) -> int:
+    """Numbers that a scalar quantiser learns: a range for each dimension, or none, or one for all."""
+    import faiss
+
+    kind, types = codes.sq.qtype, faiss.ScalarQuantizer
+    if kind in (types.QT_8bit, types.QT_4bit, types.QT_6bit):
+        return int(2 * codes.d)
+    return 2 if kind in (types.QT_8bit_uniform, types.QT_4bit_uniform) else 0
 
 
-def _lists_of_rows(plain: Any, slots: Slots) -> Tensor:
+def _put(target: Any, arrays: Mapping[str, Tensor], name: str, count: int) -> None:
+    """Copy numbers into a vector of FAISS's, if they are as many as it needs."""
+    import faiss
+
+    given = arrays.get(name)
+    if given is None or given.dtype != torch.float32 or given.shape != (count,):
+        raise ValueError(f"{count} numbers {name!r} are needed, and there are {_form(given)}")
+    faiss.copy_array_to_vector(given.contiguous().numpy(), target)
+
+
+def _form(given: Tensor | None) -> str:
+    return "none" if given is None else f"{tuple(given.shape)} of {given.dtype}"
+
+
+def _lists_of_rows(inside: Any, slots: Slots) -> Any:
     """(N,) int32: the inverted list in which each row stands."""
     import faiss
 
     found = np.full(len(slots), -1, dtype=np.int32)
-    for number in range(plain.nlist):
-        size = plain.invlists.list_size(number)
-        if size:
-            found[faiss.rev_swig_ptr(plain.invlists.get_ids(number), size)] = number
-    rows = slots.rows
-    kept = torch.empty(len(slots) - slots.empty, dtype=torch.int32)
-    kept[rows[rows >= 0]] = torch.from_numpy(found)[rows >= 0]
-    return kept
+    for number in range(inside.nlist):
+        if size := inside.invlists.list_size(number):
+            found[faiss.rev_swig_ptr(inside.invlists.get_ids(number), size)] = number
+    rows = slots.rows.numpy()
+    lists = np.empty(len(slots) - slots.empty, dtype=np.int32)
+    lists[rows[rows >= 0]] = found[rows >= 0]
+    return lists
 
 
-def _fill_lists(plain: Any, vectors: Tensor, centroids: Tensor, lists: Tensor) -> None:
+def _fill_lists(inside: Any, vectors: Tensor, arrays: Mapping[str, Tensor]) -> None:
     import faiss
 
-    if centroids.dtype != torch.float32 or centroids.shape != (plain.nlist, plain.d):
-        raise ValueError(f"{plain.nlist} centroids of width {plain.d} are needed, not {tuple(centroids.shape)}")
-    if lists.dtype != torch.int32 or lists.shape != (len(vectors),):
-        raise ValueError(f"{len(vectors)} rows need as many list numbers, not {tuple(lists.shape)} {lists.dtype}")
-    if len(lists) and (int(lists.min()) < 0 or int(lists.max()) >= plain.nlist):
-        raise ValueError(f"list numbers go from 0 to {plain.nlist - 1}")
-    plain.quantizer.train(centroids.numpy())
-    plain.quantizer.add(centroids.numpy())
+    centroids, lists = arrays.get("centroids"), arrays.get("lists")
+    if centroids is None or centroids.dtype != torch.float32 or centroids.shape != (inside.nlist, inside.d):
+        raise ValueError(f"({inside.nlist}, {inside.d}) centroids are needed, and there are {_form(centroids)}")
+    if lists is None or lists.dtype != torch.int32 or lists.shape != (len(vectors),):
+        raise ValueError(f"{len(vectors)} rows need as many list numbers, and there are {_form(lists)}")
+    if len(lists) and not 0 <= int(lists.min()) <= int(lists.max()) < inside.nlist:
+        raise ValueError(f"list numbers go from 0 to {inside.nlist - 1}")
+    inside.quantizer.train(centroids.numpy())
+    inside.quantizer.add(centroids.numpy())
+    if hasattr(inside, "precompute_table"):
+        inside.precompute_table()
+    numbers, rows = lists.numpy().astype(np.int64), np.ascontiguousarray(vectors.numpy())
+    target = _unpacked(inside)
+    if len(rows):
+        target.add_core(len(rows), faiss.swig_ptr(rows), None, faiss.swig_ptr(numbers))
+    if target is not inside:
+        packed = faiss.IndexIVFPQFastScan(target)
+        inside.replace_invlists(packed.invlists, True)
+        packed.own_invlists, inside.ntotal = False, len(rows)
+
+
+def _unpacked(inside: Any) -> Any:
+    """The same structure with plain codes where its own are packed for fast scans, into which no list can be given."""
+    import faiss
+
+    if not isinstance(inside, faiss.IndexIVFPQFastScan):
+        return inside
+    plain = faiss.IndexIVFPQ(inside.quantizer, inside.d, inside.nlist, inside.pq.M, inside.pq.nbits, inside.metric_type)
+    plain.own_fields, plain.by_residual = False, inside.by_residual
+    faiss.copy_array_to_vector(faiss.vector_to_array(inside.pq.centroids), plain.pq.centroids)
     plain.is_trained = True
-    if hasattr(plain, "precompute_table"):
-        plain.precompute_table()
-    numbers = np.ascontiguousarray(lists.numpy().astype(np.int64))
-    rows = np.ascontiguousarray(vectors.numpy())
-    plain.add_core(len(rows), faiss.swig_ptr(rows), None, faiss.swig_ptr(numbers))
-
-
-def _graph(plain: Any, slots: Slots) -> dict[str, Tensor]:
-    """Links of every slot; `gone`: the vectors of slots that nobody holds, which the graph still walks through."""
-    import faiss
-
-    graph, rows = plain.hnsw, slots.rows
-    empty = (rows < 0).nonzero().flatten()
-    gone = np.stack([plain.storage.reconstruct(int(s)) for s in empty]) if len(empty) else np.zeros((0, plain.d), "f4")
-    return {
-        "slots": rows.clone(),
-        "gone": torch.from_numpy(gone),
-        "levels": torch.from_numpy(faiss.vector_to_array(graph.levels).astype(np.int32)),
-        "links": torch.from_numpy(faiss.vector_to_array(graph.neighbors)),
-        "entry": torch.tensor([graph.entry_point], dtype=torch.int32),
-    }
-
-
-def _fill_graph(plain: Any, vectors: Tensor, arrays: Mapping[str, Tensor]) -> Slots:
-    import faiss
-
-    rows, gone, levels, links, entry = (_checked(arrays, n) for n in ("slots", "gone", "levels", "links", "entry"))
-    graph, places = plain.hnsw, _placed(vectors, rows, gone)
-    steps = faiss.vector_to_array(graph.cum_nneighbor_per_level)
-    offsets = _checked_links(levels, links, entry, steps, len(rows))
-    plain.storage.add(places.numpy())
-    faiss.copy_array_to_vector(levels.numpy(), graph.levels)
-    faiss.copy_array_to_vector(offsets, graph.offsets)
-    graph.neighbors.resize(len(links))
-    if len(links):
-        faiss.rev_swig_ptr(graph.neighbors.data(), len(links))[:] = links.numpy()
-    graph.entry_point, graph.max_level = int(entry), int(levels.max()) - 1 if len(levels) else -1
-    plain.ntotal, plain.is_trained = len(rows), True
-    return Slots(rows) if len(gone) or not torch.equal(rows, torch.arange(len(rows))) else _plain_slots(len(rows))
-
-
-def _plain_slots(count: int) -> Slots:
-    slots = Slots()
-    slots.take(torch.arange(count))
-    return slots
-
-
-def _placed(vectors: Tensor, rows: Tensor, gone: Tensor) -> Tensor:
-    """(S, D) the vector of each slot."""
-    held = rows >= 0
-    if rows.dtype != torch.int64 or not torch.equal(rows[held].sort().values, torch.arange(len(vectors))):
-        raise ValueError(f"the slots of the graph do not hold each of {len(vectors)} rows once")
-    if gone.dtype != torch.float32 or gone.shape != (int((~held).sum()), vectors.shape[1]):
-        raise ValueError("the graph's empty slots have no vectors that fit")
-    places = torch.empty(len(rows), vectors.shape[1])
-    places[held], places[~held] = vectors[rows[held]], gone
-    return places
-
-
-def _checked_links(levels: Tensor, links: Tensor, entry: Tensor, steps: Any, count: int) -> Any:
-    """Where the links of each slot begin, (S + 1,) uint64, if every link leads to a slot that has that level."""
-    if (levels.dtype, links.dtype, entry.dtype) != (torch.int32,) * 3 or levels.shape != (count,) or len(entry) != 1:
-        raise ValueError(f"the graph does not describe {count} slots")
-    if count and not 1 <= int(levels.min()) <= int(levels.max()) < len(steps):
-        raise ValueError(f"the graph has levels beyond 1 to {len(steps) - 1}")
-    offsets = np.concatenate([[0], np.cumsum(steps[levels.numpy()])]).astype(np.uint64)
-    if links.shape != (int(offsets[-1]),) or (count and not -1 <= int(links.min()) <= int(links.max()) < count):
-        raise ValueError("the graph has links that lead nowhere")
-    first = int(entry)
-    if (count == 0) != (first == -1) or (count and (not 0 <= first < count or levels[first] != levels.max())):
-        raise ValueError("the graph has no entry that can be entered")
-    high = (levels > 1).nonzero().flatten().numpy()
-    for level in range(1, int(levels.max()) if count else 0):
-        nodes = high[levels.numpy()[high] > level]
-        width = np.arange(steps[level], steps[level + 1])
-        ends = links.numpy()[offsets[nodes].astype(np.int64)[:, None] + width]
-        if (levels.numpy()[ends[ends >= 0]] <= level).any():
-            raise ValueError(f"the graph has links on level {level} to slots that do not reach it")
-    return offsets
+    return plain

@@ -90,7 +90,7 @@ class Structure:
     def chosen_breadth(self) -> int:
         """Lists visited or beam in the graph, by default or as told; 0 where neither applies."""
         if self.lists:
-            return min(self.lists, self.breadth or max(8, self.lists // 32))
+            return min(self.lists, self.breadth or max(8, self.lists // 16))
         return (self.breadth or 64) if self.is_graph else 0
 
     def put(self, vectors: Tensor, rows: Tensor) -> None:

@@ -53,9 +53,11 @@ class Rows:
         return self._ids[0]
 
     @property
-    def latest(self) -> Tensor:
-        """The vectors of the add before this, (n, D)."""
-        return self._vectors[-1]
+    def largest(self) -> float:
+        """Length of the longest row, or a little more."""
+        if self.metric == "cosine":
+            return 1 + 2 * _UNIT
+        return float(self.gallery().largest) if len(self) else 0.0
 
     def gallery(self, allowed: Tensor | None = None) -> Gallery:
         """All rows ready for exact search, or those with the allowed ids. ValueError when there is none."""

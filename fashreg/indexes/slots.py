@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 import torch
 from torch import Tensor
 
@@ -16,9 +18,17 @@ class Slots:
     slot s holds row s.
     """
 
-    def __init__(self, rows: Tensor | None = None) -> None:
-        self._rows, self._count = rows, 0 if rows is None else len(rows)
-        self.empty = 0 if rows is None else int((rows < 0).sum())
+    def __init__(self) -> None:
+        self._rows: Tensor | None = None  # None: slot s holds row s
+        self._count = self.empty = 0
+
+    @classmethod
+    def holding(cls, rows: Tensor) -> Self:
+        """Slots that hold these rows (S,), -1 in an empty one."""
+        slots = cls()
+        slots.take(rows)
+        slots.empty = int((rows < 0).sum())
+        return slots
 
     def __len__(self) -> int:
         return self._count
