@@ -81,7 +81,7 @@ def _words(thumbnails: Thumbnails, attribute: str | None) -> Mapping[str, Callab
 
 
 def _named(value: Any) -> str:
-    return "unknown" if value is None else str(value)
+    return "" if value is None else str(value)
 
 
 def _file(item: Item) -> str:
