@@ -65,7 +65,9 @@ class Recipe(BaseModel):
         description="what is measured; the first one's primary metric chooses the best checkpoint",
     )
     rerankers: list[ComponentConfig] = Field(
-        default_factory=list, description="what re-orders rankings before they are judged, in this order; [] = nothing"
+        default_factory=list,
+        description="what re-orders rankings before the model is judged, in this order; [] = nothing. The validation "
+        "that chooses a checkpoint is without",
     )
     index: ComponentConfig = Field(ComponentConfig(name="exact"), description="the searchable gallery")
     trainer: TrainerConfig = Field(default_factory=TrainerConfig, description="optimisation, precision, schedule")

@@ -15,7 +15,7 @@ from fashreg.data.splits import training_tables, usable
 from fashreg.data.table import Table, read_table
 from fashreg.encoder import Encoder
 from fashreg.errors import RecipeError
-from fashreg.interfaces import Evaluator, Sampler
+from fashreg.interfaces import Evaluator, Reranker, Sampler
 from fashreg.jobs.evaluation import Asking, evaluate_table
 from fashreg.training.checkpoint import seed_everything
 from fashreg.training.processes import Processes
@@ -47,6 +47,7 @@ class Parts:
     sampler: Any
     facts: dict[str, Any]
     batches: int
+    rerankers: list[Reranker] = field(default_factory=list)
     replaced: dict[str, Any] = field(default_factory=dict)
 
     def make_sampler(self, experience: Experience, processes: Processes) -> Sampler:
@@ -145,6 +146,7 @@ def assemble(recipe: Recipe, tables: Tables, objects: Mapping[str, Any]) -> Part
         sampler=objects.get("sampler", recipe.sampler),
         facts=facts,
         batches=len(made("sampler")),
+        rerankers=[build("reranker", item, facts=facts) for item in objects.get("rerankers", recipe.rerankers)],
     )
     built = {"backbone": backbone, "head": head, "loss": loss, "memory": memory, "learner": parts.learner}
     for name in objects:
@@ -152,8 +154,9 @@ def assemble(recipe: Recipe, tables: Tables, objects: Mapping[str, Any]) -> Part
             parts.replaced[name] = _written(built[name])
         elif name == "sampler":
             parts.replaced[name] = _written(made("sampler"))
-    if "evaluators" in objects:
-        parts.replaced["evaluators"] = [_written(e) for e in parts.evaluators]
+    for name, several in (("evaluators", parts.evaluators), ("rerankers", parts.rerankers)):
+        if name in objects:
+            parts.replaced[name] = [_written(one) for one in several]
     _check_together(recipe, tables, parts)
     return parts
 

@@ -17,7 +17,6 @@ from fashreg.jobs.evaluation_folder import KIND as EVALUATION
 from fashreg.jobs.evaluation_folder import save_evaluation
 from fashreg.jobs.evaluation_result import Evaluation
 from fashreg.jobs.parts import Parts, Tables, assemble, read_tables
-from fashreg.jobs.reranking import rerankers_of
 from fashreg.strict_json import write_json
 from fashreg.training.allocator import keep_freed_memory
 from fashreg.training.run_folder import open_run
@@ -109,9 +108,9 @@ def train(
     recipe: a file, a shipped recipe's name, a mapping or a Recipe; None: the defaults, with `backbone=` given.
     out: the run folder (recipe, log, checkpoints, model, results, evaluation); None writes nothing.
     table: instead of the recipe's: a path, DataFrame, or "atelier:..." text. label: its label column.
-    parts: other recipe fields. backbone, head, loss, memory, sampler, learner, index, evaluators take a name, a mapping
-    {name, **options}, a class, or a ready object; trainer and data take mappings, whose fields are laid over the
-    recipe's; seed a number.
+    parts: other recipe fields. backbone, head, loss, memory, sampler, learner, index take a name, a mapping
+    {name, **options}, a class, or a ready object, evaluators and rerankers lists of those; trainer and data take
+    mappings, whose fields are laid over the recipe's; seed a number.
     resume: go on in `out` after an interruption, bit for bit on a CPU.
     """
     read, objects = _resolve(recipe, table, {**parts, **({"label": label} if label is not None else {})})
@@ -158,7 +157,7 @@ def _measure(
 ) -> Evaluation | None:
     if table is None:
         return None
-    asking = Asking(split=split, rerankers=rerankers_of(recipe.rerankers), details=details)
+    asking = Asking(split=split, rerankers=parts.rerankers, details=details)
     return evaluate_table(parts.encoder, table, parts.evaluators, config=recipe.data, asking=asking)
 
 
@@ -182,9 +181,7 @@ def _resolve(recipe: Any, table: Any, given: Mapping[str, Any]) -> tuple[Recipe,
             written[section] = {**(document.get(section) or {}), **written[section]}
     document.update(written)
     for field in objects:
-        document.setdefault(field, {"name": "given"}) if field != "evaluators" else document.setdefault(
-            field, ["given"]
-        )
+        document.setdefault(field, ["given"] if field in ("evaluators", "rerankers") else {"name": "given"})
     data = dict(document.get("data") or {})
     if table is not None:
         data.pop("root", None) if isinstance(table, str | Path) else None

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from fashreg.errors import UnknownComponentError
+import fashreg
+from fashreg.assembly import check_recipe, components_of
+from fashreg.backbones.timm import TimmBackbone
+from fashreg.config import read_recipe
+from fashreg.errors import RecipeError, UnknownComponentError
 from fashreg.indexes.exact import ExactIndex
 from fashreg.jobs.reranking import rerankers_of, search_and_rerank
 from fashreg.rerankers.k_reciprocal import KReciprocalReranker
@@ -78,3 +83,31 @@ def test_rerankers_are_named_as_every_component_is() -> None:
     assert isinstance(rerankers_of({"name": "k-reciprocal", "k1": 5})[0], KReciprocalReranker)
     with pytest.raises(UnknownComponentError, match="k-reciprocal"):
         rerankers_of("k-reciprokal")
+
+
+def test_a_recipe_names_rerankers_and_their_mistakes_are_found_before_anything_is_built() -> None:
+    recipe = read_recipe({"data": {}, "backbone": "lite0", "rerankers": ["query-expansion", {"name": "k-reciprocal"}]})
+    assert [(field, kind) for field, kind, _ in components_of(recipe)][-2:] == [
+        ("rerankers.0", "reranker"),
+        ("rerankers.1", "reranker"),
+    ]
+    wrong = read_recipe(recipe, ["rerankers.1.dept=1"])
+    with pytest.raises(RecipeError, match=r"rerankers\.1: .*no option 'dept'; did you mean 'depth'"):
+        check_recipe(wrong)
+
+
+@pytest.mark.parametrize("given", ["k-reciprocal", "an object"])
+def test_a_training_judges_with_rerankers_and_writes_them_down(given: str, tmp_path: Path) -> None:
+    reranker: Any = {"name": "k-reciprocal", "k1": 3} if given == "k-reciprocal" else KReciprocalReranker(k1=3)
+    run = fashreg.train(
+        {"data": {"table": "atelier:products=12,views=2,size=32"}, "backbone": "lite0"},
+        backbone=TimmBackbone("test_resnet", weights=None, image_size=32, seed=0),
+        trainer={"max_steps": 1, "batch_size": 8},
+        rerankers=[reranker],
+        out=tmp_path / "run",
+        quiet=True,
+    )
+    assert run.after is not None
+    assert [(spec["name"], spec["config"]["k1"]) for spec in run.after.protocol.rerankers] == [("k-reciprocal", 3)]
+    written = read_recipe(tmp_path / "run" / "recipe.yaml").rerankers
+    assert [(r.name, r.options["k1"]) for r in written] == [("k-reciprocal", 3)]
