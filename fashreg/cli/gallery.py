@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from fashreg.cli.options import AsJson, Batch, Model, SetOption, Split, TableOption, Task
+from fashreg.cli.options import AsJson, Batch, Model, SetOption, Split, TableOption, Task, component
 
 index_app = typer.Typer(help="Build a searchable gallery.", no_args_is_help=True)
 
@@ -57,6 +57,10 @@ def search(
     model: Annotated[
         str | None, typer.Option(help="Model folder, when it has moved since the index was built.")
     ] = None,
+    reranker: Annotated[
+        list[str] | None,
+        typer.Option(help="Registered reranker, or '{name: NAME, ...}' (repeatable); default: none."),
+    ] = None,
     sheet: Annotated[Path | None, typer.Option(help="Also draw queries and hits into this PNG.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -65,7 +69,7 @@ def search(
 
     gallery = load_index(folder, model=model)
     queries = image or gallery.examples(4)
-    answers = gallery.search(queries, k=k)
+    answers = gallery.search(queries, k=k, rerank=[component(text) for text in reranker or ()])
     if sheet is not None:
         from fashreg.jobs.sheet import write_sheet
 
