@@ -73,15 +73,17 @@ def relevance_from_attributes(
         raise ValueError(f"threshold is a share of attributes, 0..1, got {threshold}")
     queries, gallery = _values("query_values", query_values), _values("gallery_values", gallery_values)
     _same_columns(queries, gallery, "attributes")
+    largest = max(int(x.max()) if x.numel() else 0 for x in (queries, gallery))
+    small = next((t for t in (torch.int8, torch.int16, torch.int32) if largest <= torch.iinfo(t).max), torch.int64)
+    count = torch.uint8 if queries.shape[1] < 256 else torch.int32
 
     def grade(some: Tensor, others: Tensor) -> Tensor:
-        equal = torch.zeros(len(some), len(others), dtype=torch.float64, device=some.device)
-        known = torch.zeros_like(equal)
+        equal, known = (torch.zeros(len(some), len(others), dtype=count, device=some.device) for _ in range(2))
         for a, b in zip(some.T, others.T, strict=True):
-            both = (a >= 0)[:, None] & (b >= 0)
-            known += both
-            equal += both & (a[:, None] == b)
-        grades = equal / known.clamp(min=1)
+            asked, found = a.to(small)[:, None], b.to(small)
+            equal += (asked == found) & (asked >= 0)
+            known += (asked >= 0) & (found >= 0)
+        grades = equal.double() / known.clamp(min=1)
         return grades.masked_fill_(grades < threshold, 0)
 
     sources = (query_sources, gallery_sources)
@@ -111,7 +113,7 @@ def _grouped(
     order = gallery_ids.argsort()
     gallery, theirs = gallery[order], None if theirs is None else theirs[order]
     step = max(1, block_bytes // max(1, 32 * len(gallery)))
-    sizes, places, grades = [group[:0]], [group[:0]], [torch.zeros(0, dtype=torch.float64, device=group.device)]
+    sizes, places, grades = [group[:0]], [group[:0].int()], [torch.zeros(0, dtype=torch.float64, device=group.device)]
     for start in range(0, len(distinct), step):
         block = distinct[start : start + step]
         found = grade(block[:, : queries.shape[1]], gallery)
@@ -119,7 +121,7 @@ def _grouped(
             found.masked_fill_((block[:, -1:] == theirs) & (block[:, -1:] >= 0), 0)
         row, place = found.nonzero(as_tuple=True)
         sizes.append(torch.bincount(row, minlength=len(block)))
-        places.append(place)
+        places.append(place.int())
         if graded:
             grades.append(found[row, place].double())
     ends = torch.cat(sizes).cumsum(0)

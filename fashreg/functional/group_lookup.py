@@ -1,4 +1,9 @@
-"""Where an id stands among the ids of a group, for many ids at once."""
+"""Where an id stands among the ids of a group, for many ids at once.
+
+Groups are given as offsets (G + 1,) int64 and ids (R,) int64 >= 0: group g's are ids[offsets[g]:offsets[g + 1]],
+ascending. `places_in_groups` bisects and needs nothing beside the answer; `GroupLookup` first makes tables of all ids,
+which pays where more is asked than there are ids.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +11,24 @@ import torch
 from torch import Tensor
 
 
+def places_in_groups(offsets: Tensor, ids: Tensor, wanted: Tensor, group: Tensor) -> Tensor:
+    """(Q, K) places of wanted[q, k] within group[q], -1 where it has no such id. wanted: (Q, K), group: (Q,) int64."""
+    if not len(ids) or not len(wanted):
+        return torch.full_like(wanted, -1)
+    low = offsets[group][:, None].expand(wanted.shape)
+    end = offsets[group + 1][:, None].expand(wanted.shape)
+    high = end
+    for _ in range(int(offsets.diff().max()).bit_length()):
+        middle = (low + high) // 2
+        before = ids[middle.clamp(max=len(ids) - 1)] < wanted
+        open_ = low < high
+        low, high = torch.where(open_ & before, middle + 1, low), torch.where(open_ & ~before, middle, high)
+    at = low.clamp(max=len(ids) - 1)
+    return at.masked_fill_((low >= end) | (ids[at] != wanted), -1)
+
+
 class GroupLookup:
     """Finds (group, id): id -> rank among all ids, then group and rank -> place.
-
-    offsets: (G + 1,) int64. ids: (R,) int64 >= 0: group g's are ids[offsets[g]:offsets[g + 1]], ascending.
 
     The first step is a table where ids are about as many as they are large, else a search; the second is a table where
     no id is in two groups, else a search.
@@ -30,7 +49,7 @@ class GroupLookup:
             self.keys = self.groups * max(1, len(self.ids)) + rank
 
     def positions(self, ids: Tensor, group: Tensor) -> Tensor:
-        """(Q, K) places of ids[q, k] within group[q], -1 where it has no such id. ids: (Q, K), group: (Q,) int64."""
+        """What `places_in_groups` gives."""
         if not len(self.ids):
             return torch.full_like(ids, -1)
         rank = self._rank(ids)

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from fashreg.functional.group_lookup import GroupLookup
+from fashreg.functional.group_lookup import GroupLookup, places_in_groups
 from fashreg.values import Relevance
 
 _BLOCK = 1 << 20  # ranked items judged at once
@@ -88,7 +89,7 @@ def relevance_from_pairs(
 def counts(relevance: Relevance) -> Tensor:
     """(Q,) int64: how many items are relevant to each query, itself and those of its own source left out."""
     first, last = relevance.offsets[relevance.group], relevance.offsets[relevance.group + 1]
-    own = GroupLookup(relevance.offsets, relevance.ids).positions(relevance.query_ids[:, None], relevance.group)
+    own = places_in_groups(relevance.offsets, relevance.ids, relevance.query_ids[:, None], relevance.group)
     listed = last - first - _same_source_counts(relevance)
     return listed - (_without_same_source(relevance, own, slice(None)) >= 0)[:, 0].long()
 
@@ -142,10 +143,13 @@ def hit_positions(relevance: Relevance, ids: Tensor) -> Iterator[tuple[slice, Te
     """By blocks of queries: where `relevance.ids` holds each ranked item; -1 for what is no hit. ids: (Q, K)."""
     if ids.ndim != 2 or len(ids) != len(relevance):
         raise ValueError(f"rankings of {len(relevance)} queries are (Q, K); got {tuple(ids.shape)}")
-    lookup, step = GroupLookup(relevance.offsets, relevance.ids), max(1, _BLOCK // max(1, ids.shape[1]))
+    many = ids.numel() > len(relevance.ids)
+    groups = (relevance.offsets, relevance.ids)
+    places = GroupLookup(*groups).positions if many else partial(places_in_groups, *groups)
+    step = max(1, _BLOCK // max(1, ids.shape[1]))
     for start in range(0, len(ids), step):
         rows = slice(start, start + step)
-        positions = lookup.positions(ids[rows], relevance.group[rows])
+        positions = places(ids[rows], relevance.group[rows])
         positions = torch.where(ids[rows] != relevance.query_ids[rows, None], positions, -1)
         yield rows, _without_same_source(relevance, positions, rows)
 

@@ -16,7 +16,7 @@ from fashreg.encoder import Encoder
 from fashreg.errors import DataError
 from fashreg.interfaces import Evaluator, Reranker
 from fashreg.jobs.evaluation_attributes import OfAttribute
-from fashreg.jobs.evaluation_overlap import overlap_question
+from fashreg.jobs.evaluation_overlap import overlap_answer
 from fashreg.jobs.evaluation_question import Codes, Question, column_codes, question_of
 from fashreg.jobs.evaluation_ranking import answer
 from fashreg.jobs.evaluation_result import Evaluation, Neighbours
@@ -178,8 +178,8 @@ class _Judging:
         self._keep(question, found.first, None)
 
     def _by_overlap(self, evaluator: Evaluator, place: int) -> None:
-        question = overlap_question(self.vectors(None), self.table, self.sources, evaluator)
-        found = answer(question, [evaluator], self.asking.rerankers, first=self._first)
+        asked = (self.vectors(None), self.table, self.sources, evaluator, self.asking.rerankers)
+        question, found = overlap_answer(*asked, first=self._first)
         self.tally.add_labels(question, found, [place])
         self._keep(question, found.first, None)
 

@@ -49,14 +49,14 @@ def answer(
     width = max([first, *(e.depth(question.relevance) for e in evaluators)])
     fits = len(question.queries) * min(width, size) * _CELL <= ranking_bytes
     if fits or not all(hasattr(evaluator, "from_judged") for evaluator in evaluators):
-        rankings = _ranked(question, width, rerankers, index)
+        rankings = ranked(question, width, rerankers, index)
         judged = m.judge(rankings, question.relevance)
         return _answer(question, evaluators, judged, rankings, first)
     parts, kept = [], []
     for rows in _blocks(len(question.queries), min(width, size), ranking_bytes):
-        rankings = _ranked(question, width, rerankers, index, rows)
+        rankings = ranked(question, width, rerankers, index, rows)
         parts.append(m.judge(rankings, select(question.relevance, rows)))
-        kept.append(_first(rankings, first))
+        kept.append(first_ranks(rankings, first))
     rankings = Rankings(torch.cat([r.ids for r in kept]), torch.cat([r.scores for r in kept]))
     return _answer(question, evaluators, joined(parts), rankings, first)
 
@@ -73,7 +73,7 @@ def _answer(
             numbers.append(evaluator(rankings, question.relevance))
         else:
             numbers.append({name: m.average(column) for name, column in found.items()})
-    return Answer(numbers, values, None if rankings is None or not first else _first(rankings, first))
+    return Answer(numbers, values, None if rankings is None or not first else first_ranks(rankings, first))
 
 
 def _from_judged(evaluator: Any, judged: Judged, question: Question) -> dict[str, Tensor] | None:
@@ -83,7 +83,7 @@ def _from_judged(evaluator: Any, judged: Judged, question: Question) -> dict[str
     return found
 
 
-def _ranked(
+def ranked(
     question: Question, width: int, rerankers: Sequence[Reranker], index: QuestionIndex, rows: slice | None = None
 ) -> Rankings:
     """The rankings of all queries, or of some, after every reranker in turn."""
@@ -94,7 +94,7 @@ def _ranked(
     return search_and_rerank(cast(Index, index), queries, width, rerankers, query_ids=ids)
 
 
-def _first(rankings: Rankings, count: int) -> Rankings:
+def first_ranks(rankings: Rankings, count: int) -> Rankings:
     """A copy of the first ranks, so that the others can be forgotten."""
     return Rankings(rankings.ids[:, :count].clone(), rankings.scores[:, :count].clone())
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 
 import pytest
+import torch
 
 from fashreg.errors import DataError
 from fashreg.evaluators.attribute_overlap import AttributeOverlapEvaluator
 from fashreg.evaluators.retrieval import RetrievalEvaluator
+from fashreg.jobs import evaluation_overlap
 from fashreg.jobs.evaluation import Asking, evaluate_vectors
 
 LABELS = ["a", "b", "c", "d"] * 6
@@ -62,6 +64,17 @@ def test_other_evaluators_beside_it_keep_their_own_question(make_table, vectors)
     assert both.metrics["attribute-ndcg@5"] == pytest.approx(wanted)
     assert both.primary == "attribute-ndcg@5"
     assert set(both.slices["shop"]["0"]) == {"support", "attribute-ndcg@5", *alone.metrics}
+
+
+def test_blocks_of_queries_change_nothing(table, vectors, monkeypatch) -> None:
+    given = vectors(SLEEVES, noise=2.0)
+    whole = evaluate_vectors(given, table, [AttributeOverlapEvaluator()])
+    monkeypatch.setattr(evaluation_overlap, "_PAIRS", 5 * 24)
+    blocks = evaluate_vectors(given, table, [AttributeOverlapEvaluator()])
+    assert blocks.metrics == whole.metrics
+    assert blocks.counts == whole.counts
+    assert torch.equal(blocks.per_query.values["attribute-ndcg@10"], whole.per_query.values["attribute-ndcg@10"])
+    assert torch.equal(blocks.neighbours.ids, whole.neighbours.ids)
 
 
 def test_there_must_be_attributes_that_somebody_shares(make_table, vectors) -> None:
