@@ -21,7 +21,7 @@ def test_best_worst_and_confusing_queries_are_those_of_the_numbers() -> None:
     assert answers is not None
     assert answers.metric == "map@r"
     assert [a.item["id"] for a in answers.best] == [0, 3, 1, 2]  # of equals the surest; one a class first
-    assert [a.item["id"] for a in answers.worst][0] == 2
+    assert answers.worst[0].item["id"] == 2
     assert answers.wrong_first == 2
     assert [hit.right for hit in answers.worst[0].hits] == [False, False]
     assert [(c.asked, c.given, c.count, c.share) for c in answers.confusions] == [
