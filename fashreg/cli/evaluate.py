@@ -33,6 +33,10 @@ def evaluate(
     slice_: Annotated[
         list[str] | None, typer.Option("--slice", help="Column to report by, value for value (repeatable).")
     ] = None,
+    resample: Annotated[
+        str | None,
+        typer.Option(help="Column (product): intervals over its groups, drawn whole; default: over single queries."),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder to write: numbers, queries, neighbours; for compare and report.")
     ] = None,
@@ -57,6 +61,7 @@ def evaluate(
         rerankers=[component(text) for text in reranker] if reranker else None,
         source=source,
         slices=slice_ or (),
+        resample=resample,
         batch_size=batch_size,
         options=set_ or (),
     )

@@ -185,10 +185,18 @@ def _difference(one: Compared, other: Compared, metric: str) -> Difference:
     if a is None or b is None:
         return Difference(other.mean(metric) - one.mean(metric), p_trainings=over_trainings)
     try:
-        test = paired_test(a, b)
+        test = paired_test(a, b, groups=_groups(one, other))
     except ValueError as error:
         raise ModelError(f"{one.name} and {other.name} cannot be compared on {metric}: {error}") from error
     return Difference(**{n: getattr(test, n) for n in test.__slots__}, p_trainings=over_trainings)
+
+
+def _groups(one: Compared, other: Compared) -> Tensor | None:
+    """(Q,) which queries are alike, where every result says the same of it."""
+    found = [e.per_query.groups for side in (one, other) for e in side.evaluations if e.per_query is not None]
+    known = [groups for groups in found if groups is not None]
+    same = len(known) == len(found) and all(torch.equal(known[0], groups) for groups in known[1:])
+    return known[0] if same and known else None
 
 
 def _notes(one: Compared, other: Compared, found: Difference, primary: str) -> tuple[str, ...]:

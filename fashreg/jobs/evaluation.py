@@ -37,12 +37,14 @@ Vectors = Callable[[str | None], Tensor]
 @dataclass(frozen=True, slots=True)
 class Asking:
     """How to ask. split: what the rows are called. source: column whose equal values exclude one another. slices:
-    columns to report by. rerankers: in order. details: also intervals, neighbours, and what lies behind the numbers.
+    columns to report by. resample: column whose groups are drawn whole for the intervals. rerankers: in order.
+    details: also intervals, neighbours, and what lies behind the numbers.
     """
 
     split: str | None = None
     source: str | None = None
     slices: Sequence[str] = ()
+    resample: str | None = None
     rerankers: Sequence[Reranker] = ()
     details: bool = True
 
@@ -58,6 +60,7 @@ def evaluate(
     rerankers: Any = None,
     source: str | None = None,
     slices: Sequence[str] = (),
+    resample: str | None = None,
     batch_size: int = 64,
     options: Sequence[str] = (),
     progress: bool = True,
@@ -68,6 +71,7 @@ def evaluate(
     (default: the one the model was trained with, else `label`). evaluators, rerankers: names, specs or objects
     (default: those the model was trained with, else `retrieval` and none). source: a column (camera, shop); pictures
     of the query's own source are neither found nor missed. slices: columns whose values are reported one by one.
+    resample: a column (product) whose groups of queries are drawn whole for the intervals, because they are alike.
     options: how to read the table, as `field=value` of the recipe's data section.
     Where the table flags queries and gallery, queries are searched in the gallery; otherwise leave-one-out.
     """
@@ -77,7 +81,7 @@ def evaluate(
     rows, config = open_table(table, trained.data, split=split, options=options)
     made = [build("evaluator", spec) for spec in evaluators or trained.evaluators]
     chosen = trained.rerankers if rerankers is None else rerankers
-    asking = Asking(split, source, slices, rerankers_of(chosen))
+    asking = Asking(split, source, slices, resample, rerankers_of(chosen))
     return evaluate_table(
         encoder, rows, made, config=config, task=task, batch_size=batch_size, progress=progress, asking=asking
     )
@@ -144,6 +148,8 @@ class _Judging:
         if asking.source is not None:
             self.sources = column_codes(table, asking.source, "--source")[0]
         tally.slices_of(table, asking.slices)
+        if asking.resample is not None:
+            tally.resample(table, asking.resample)
         by_attribute = {place: e for place, e in enumerate(evaluators) if hasattr(e, "combine")}
         by_overlap = {place: e for place, e in enumerate(evaluators) if hasattr(e, "relevance_from_attributes")}
         by_label = {place: e for place, e in enumerate(evaluators) if place not in {**by_attribute, **by_overlap}}

@@ -2,7 +2,7 @@
 
     manifest.json            size and sha256 of the files below
     evaluation.json          metrics, intervals, slices, counts, protocol
-    per_query.safetensors    `ids` (Q,) I64 and one (Q,) F64 column a metric, named `metric:NAME`
+    per_query.safetensors    `ids` (Q,) I64, a (Q,) F64 column a metric, named `metric:NAME`, and `groups` (Q,) I64 if any
     neighbours.safetensors   `query_ids` (Q,) I64, `ids` (Q, K) I64, `scores` (Q, K) F32
     vectors.safetensors      `ids` (N,) I64 and `vectors` (N, D) F32, where they are small
     items.jsonl              one JSON object a picture: id, image, label, attributes
@@ -48,7 +48,8 @@ def save_evaluation(evaluation: Evaluation, folder: str | Path) -> Path:
         write_json(fresh / _ABOUT, {"version": _VERSION, "neighbours_of": attribute, **evaluation.as_dict()})
         if (queries := evaluation.per_query) is not None:
             columns = {f"{_METRIC}{name}": column.double() for name, column in queries.values.items()}
-            write_tensors(fresh / _PER_QUERY, {"ids": queries.ids, **columns})
+            groups = {} if queries.groups is None else {"groups": queries.groups}
+            write_tensors(fresh / _PER_QUERY, {"ids": queries.ids, **groups, **columns})
         if (near := evaluation.neighbours) is not None:
             tensors = {"query_ids": near.query_ids, "ids": near.ids, "scores": near.scores.float()}
             write_tensors(fresh / _NEIGHBOURS, tensors)
@@ -110,12 +111,13 @@ def _per_query(manifest: Manifest) -> PerQuery | None:
         return None
     tensors = read_tensors(manifest.path(_PER_QUERY), finite=False)  # NaN: a query that does not count
     ids = _taken(manifest, _PER_QUERY, tensors, "ids", "int64", 1)
+    groups = _taken(manifest, _PER_QUERY, tensors, "groups", "int64", 1) if "groups" in tensors else None
     names = [name.removeprefix(_METRIC) for name in tensors]
     values = {n: _taken(manifest, _PER_QUERY, tensors, f"{_METRIC}{n}", "float64", 1) for n in names}
     _nothing_else(manifest, _PER_QUERY, tensors)
     if any(bool(column.isinf().any()) for column in values.values()):
         raise ModelError(f"{manifest.path(_PER_QUERY)} holds infinity")
-    return _made(manifest, _PER_QUERY, PerQuery, ids, values)
+    return _made(manifest, _PER_QUERY, PerQuery, ids, values, groups)
 
 
 def _neighbours(manifest: Manifest, attribute: Any) -> Neighbours | None:

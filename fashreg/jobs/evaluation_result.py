@@ -21,13 +21,15 @@ class PerQuery:
     ids: (Q,) int64, ascending, the pictures that asked. values: metric -> (Q,) float64; the metric is their mean over
     what is not NaN (NaN: the query does not count). A metric that joins several attributes gives each picture the part
     it has in the whole, so there the values may leave 0..1 while their mean is still the metric.
+    groups: (Q,) int64, queries that are alike (views of one product) and must be drawn together; None: each by itself.
     """
 
     ids: Tensor
     values: dict[str, Tensor]
+    groups: Tensor | None = None
 
     def __post_init__(self) -> None:
-        for name, column in self.values.items():
+        for name, column in [*self.values.items(), *([] if self.groups is None else [("groups", self.groups)])]:
             if column.shape != self.ids.shape:
                 raise ValueError(f"{name} has {tuple(column.shape)} values for {len(self.ids)} queries")
 
@@ -76,7 +78,8 @@ class Evaluation:
     """What was measured, and on what.
 
     metrics: fractions 0..1 by name. primary: the one that matters most. protocol: what must agree to compare results.
-    counts: queries, gallery, queries_without_relevant. intervals: metric -> (low, high), 95 % over queries. slices:
+    counts: queries, gallery, queries_without_relevant. intervals: metric -> (low, high), 95 % over queries, or over
+    groups of them that have the same value in the column `resampled`. slices:
     column -> value -> the metrics of the queries with that value, and their number as `support`.
     items: a row for each picture: id, image, label, attributes. The last four are None where they were not kept.
     """
@@ -86,6 +89,7 @@ class Evaluation:
     protocol: Protocol
     counts: dict[str, int] = field(default_factory=dict)
     intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
+    resampled: str | None = None
     slices: dict[str, dict[str, Slice]] = field(default_factory=dict)
     per_query: PerQuery | None = None
     neighbours: Neighbours | None = None
@@ -98,6 +102,7 @@ class Evaluation:
             "metrics": self.metrics,
             "primary": self.primary,
             "intervals": {name: list(interval) for name, interval in self.intervals.items()},
+            "resampled": self.resampled,
             "counts": self.counts,
             "slices": self.slices,
             "protocol": self.protocol.as_dict(),
@@ -113,6 +118,7 @@ class Evaluation:
                 protocol=Protocol.from_dict(document["protocol"]),
                 counts={str(name): int(value) for name, value in document["counts"].items()},
                 intervals={str(n): (float(low), float(high)) for n, (low, high) in _part(document, "intervals")},
+                resampled=_text(document.get("resampled")),
                 slices={str(c): _slices(values) for c, values in _part(document, "slices")},
             )
         except (KeyError, TypeError, AttributeError) as error:
@@ -143,6 +149,12 @@ class Evaluation:
 def _part(document: Mapping[str, Any], name: str) -> Any:
     """The entries of a field that older results do not have."""
     return document.get(name, {}).items()
+
+
+def _text(value: Any) -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise TypeError(f"{value!r} is no name")
+    return value
 
 
 def _slices(values: Mapping[str, Any]) -> dict[str, Slice]:

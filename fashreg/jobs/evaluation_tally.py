@@ -23,12 +23,14 @@ _VECTOR_BYTES = 64 * 2**20  # vectors up to this size are kept with an evaluatio
 
 @dataclass(slots=True)
 class Tally:
-    """What is known so far. rule, counts, neighbours, vectors: as in `Evaluation`."""
+    """What is known so far. rule, counts, neighbours, vectors, resampled: as in `Evaluation`."""
 
     rule: str = ""
     counts: dict[str, int] = field(default_factory=dict)
     neighbours: Neighbours | None = None
     vectors: StoredVectors | None = None
+    resampled: str | None = None
+    _groups: Tensor | None = None
     _found: dict[int, _Found] = field(default_factory=dict)
     _of_attributes: dict[str, int] = field(default_factory=dict)
     _slices: dict[str, _Column] = field(default_factory=dict)
@@ -38,6 +40,12 @@ class Tally:
         for name in names:
             codes, values = column_codes(table, name, "--slice")
             self._slices[name] = _Column(torch.from_numpy(table.ids), torch.from_numpy(codes), values)
+
+    def resample(self, table: Table, name: str) -> None:
+        """Draw rows of equal value in this column together; a row without a value is drawn by itself."""
+        codes = torch.from_numpy(column_codes(table, name, "--resample")[0])
+        alone = torch.arange(len(codes)) + (int(codes.max()) + 1)
+        self.resampled, self._groups = name, torch.where(codes >= 0, codes, alone)
 
     def add_labels(self, question: Question, found: Answer, places: Sequence[int]) -> None:
         """What evaluators of labels found on one question. places: where each stands among all evaluators."""
@@ -75,13 +83,14 @@ class Tally:
             fresh = [name for name in found.numbers if name not in metrics]
             metrics.update({name: found.numbers[name] for name in fresh})
             columns.update({name: (found.ids, found.values[name]) for name in fresh if name in found.values})
-        per_query = _per_query(columns) if details and columns else None
+        per_query = _per_query(columns, table, self._groups) if details and columns else None
         return Evaluation(
             metrics=metrics,
             primary=primary,
             protocol=protocol,
             counts=self.counts,
             intervals={} if per_query is None else _intervals(per_query),
+            resampled=None if per_query is None else self.resampled,
             slices={name: merged(column.parts, column.values) for name, column in self._slices.items()},
             per_query=per_query,
             neighbours=self.neighbours,
@@ -120,19 +129,20 @@ def stored_vectors(vectors: Tensor, table: Table) -> StoredVectors | None:
     return StoredVectors(torch.from_numpy(table.ids), vectors.detach().cpu().float())
 
 
-def _per_query(columns: Mapping[str, tuple[Tensor, Tensor]]) -> PerQuery:
-    """One row for each picture that asked anything. columns: metric -> ids and values."""
+def _per_query(columns: Mapping[str, tuple[Tensor, Tensor]], table: Table, groups: Tensor | None) -> PerQuery:
+    """One row for each picture that asked anything. columns: metric -> ids and values. groups: (N,) or None."""
     ids = torch.unique(torch.cat([ids for ids, _ in columns.values()]))
     values = {}
     for name in sorted(columns):
         theirs, column = columns[name]
         values[name] = torch.full((len(ids),), torch.nan, dtype=torch.float64)
         values[name][torch.searchsorted(ids, theirs)] = column.double()
-    return PerQuery(ids, values)
+    return PerQuery(ids, values, None if groups is None else codes_by_id(torch.from_numpy(table.ids), groups, ids))
 
 
 def _intervals(per_query: PerQuery) -> dict[str, tuple[float, float]]:
-    found = bootstrap_intervals(torch.stack(list(per_query.values.values()), 1)).tolist()
+    values = torch.stack(list(per_query.values.values()), 1)
+    found = bootstrap_intervals(values, groups=per_query.groups).tolist()
     return {name: (low, high) for name, (low, high) in zip(per_query.values, found, strict=True)}
 
 

@@ -63,6 +63,20 @@ def test_trainings_are_averaged_and_their_spread_is_told() -> None:
     assert found.notes == ()
 
 
+def test_queries_that_are_alike_are_compared_as_groups_where_both_say_so() -> None:
+    groups = torch.arange(QUERIES) // 8
+
+    def grouped(share: float, seed: int) -> Evaluation:
+        hits = result(share, seed).per_query.values["recall@1"][:50].repeat_interleave(8)
+        return result(share, per_query=PerQuery(torch.arange(QUERIES), {"recall@1": hits}, groups))
+
+    one, other = grouped(0.5, 1), grouped(0.6, 2)
+    careless = replace(one, per_query=replace(one.per_query, groups=None))
+    with_groups, without = (compare(first, other).differences["recall@1"] for first in (one, careless))
+    assert with_groups.p_value > without.p_value
+    assert with_groups.high - with_groups.low > 2 * (without.high - without.low)
+
+
 def test_a_difference_within_the_spread_of_trainings_is_noted() -> None:
     found = compare([result(0.5), result(0.6)], [result(0.56, seed=3), result(0.55, seed=4)])
     assert any("no larger than the spread" in note for note in found.notes)

@@ -243,10 +243,29 @@ def test_vectors_may_lie_in_a_memory_map(table, vectors, tmp_path) -> None:
     assert evaluate_vectors(mapped, table, [WHOLE]).metrics == evaluate_vectors(given, table, [WHOLE]).metrics
 
 
+def test_queries_that_are_alike_are_drawn_together_if_asked(make_table, vectors, tmp_path) -> None:
+    labels = [f"c{i // 8}" for i in range(160)]
+    products = [f"p{i // 4}" if i >= 8 else "" for i in range(160)]
+    given = vectors(labels)
+    given = given.view(40, 4, -1)[:, :1].expand(40, 4, -1).reshape(160, -1)  # four views that all look the same
+    table = make_table({"label": labels, "product": products})
+    single = evaluate_vectors(given, table, [WHOLE])
+    grouped = evaluate_vectors(given, table, [WHOLE], asking=Asking(resample="product"))
+    assert grouped.metrics == single.metrics
+    widths = [high - low for low, high in (single.intervals["map"], grouped.intervals["map"])]
+    assert widths[1] > 1.6 * widths[0]
+    assert (single.resampled, grouped.resampled) == (None, "product")
+    assert single.protocol.hash == grouped.protocol.hash
+    back = load_evaluation(save_evaluation(grouped, tmp_path / "e"))
+    assert back.resampled == "product"
+    assert len(back.per_query.groups.unique()) == 38 + 8  # the rows without a product stand alone
+
+
 @pytest.mark.parametrize(
     ("asking", "words"),
     [
         (Asking(slices=("saison",)), 'no column "saison" for --slice; did you mean "season"'),
+        (Asking(resample="labels"), 'no column "labels" for --resample; did you mean "label"'),
         (Asking(source="camara"), 'no column "camara" for --source; did you mean "camera"'),
     ],
 )
