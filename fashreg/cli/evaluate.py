@@ -75,10 +75,15 @@ def evaluate(
 def compare(
     a: Annotated[str, typer.Argument(help="Evaluation folder, run folder, a folder of runs, or several: A1,A2,A3.")],
     b: Annotated[str, typer.Argument(help="The same for the other side.")],
+    html: Annotated[Path | None, typer.Option(help="Also write a page with what lies behind the difference.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Compare two results by one protocol: paired test over queries, and spread where a side has several trainings."""
     from fashreg.jobs.comparison import compare as run
 
     found = run(a, b)
+    if html is not None:
+        from fashreg.report.comparing import write_comparison
+
+        write_comparison(found, html)
     print(json.dumps(found.as_dict(), indent=1) if as_json else found.summary())

@@ -79,7 +79,7 @@ def read_answers(evaluation: Evaluation, items: Mapping[int, Item]) -> Answers |
     confusing = _spread(order[seen.wrong[order] & ~np.isin(order, worst)], seen)
 
     def shown(rows: Sequence[int]) -> tuple[Answered, ...]:
-        return tuple(_answered(int(seen.rows[row]), float(seen.value[row]), near, items) for row in rows)
+        return tuple(answered_query(int(seen.rows[row]), float(seen.value[row]), near, items) for row in rows)
 
     return Answers(
         metric=metric,
@@ -158,7 +158,8 @@ def told(item: Item, attribute: str | None) -> Any:
     return item.get("label") if attribute is None else (item.get("attributes") or {}).get(attribute)
 
 
-def _answered(row: int, value: float, near: Neighbours, items: Mapping[int, Item]) -> Answered:
+def answered_query(row: int, value: float, near: Neighbours, items: Mapping[int, Item]) -> Answered:
+    """One query with its answers. row: its place among the neighbours."""
     query = items[int(near.query_ids[row])]
     own = told(query, near.attribute)
     hits = []

@@ -88,10 +88,12 @@ def line_chart(
     return Chart(title, frame.drawing([axes, *drawn], f"{title} by {x_label}: {', '.join(thin)}"), legend, note)
 
 
-def histogram(values: NDArray[np.float64], metric: str, bins: int = 20) -> Chart:
-    """How the queries spread over a metric of 0..1."""
-    counts, edges = np.histogram(np.clip(values, 0.0, 1.0), bins=bins, range=(0.0, 1.0))
-    frame = Frame((0.0, 1.0), (0.0, max(1.0, float(counts.max()) * 1.08)))
+def histogram(
+    values: NDArray[np.float64], metric: str, bins: int = 20, reach: tuple[float, float] = (0.0, 1.0)
+) -> Chart:
+    """How the queries spread over a number within `reach`."""
+    counts, edges = np.histogram(np.clip(values, *reach), bins=bins, range=reach)
+    frame = Frame(reach, (0.0, max(1.0, float(counts.max()) * 1.08)))
     floor, mean = frame.up(0.0), float(values.mean())
     bars = []
     for count, low, high in zip(counts.tolist(), edges[:-1], edges[1:], strict=True):
@@ -99,7 +101,7 @@ def histogram(values: NDArray[np.float64], metric: str, bins: int = 20) -> Chart
         said = tag("title", f"{low:.2f} to {high:.2f}: {count:,} queries")
         bars.append(tag("rect", said, x=left, y=y, width=right - left, height=max(0.0, floor - y), class_="bar"))
     x = frame.across(mean)
-    end = mean > 0.75
+    end = x > 0.75 * frame.width
     line = tag("line", x1=x, x2=x, y1=frame.top, y2=floor, class_="mean")
     text = tag(
         "text", f"mean {mean:.3f}", x=x + (-6 if end else 6), y=frame.top + 10,
@@ -107,6 +109,22 @@ def histogram(values: NDArray[np.float64], metric: str, bins: int = 20) -> Chart
     )  # fmt: skip
     title = f"Queries by {metric}"
     return Chart(title, frame.drawing([frame.axes(metric), *bars, line, text], title))
+
+
+def spread_chart(title: str, sides: Mapping[str, Sequence[float]]) -> Chart:
+    """One dot for each value, a row for each side, and the mean of each as a line."""
+    every = np.array([value for values in sides.values() for value in values])
+    frame = Frame(_span(every, pad=0.1), (0.0, float(len(sides))))
+    parts = [frame.axes("", rows=False)]
+    for place, (name, values) in enumerate(sides.items()):
+        y = frame.up(len(sides) - place - 0.5)
+        mean = frame.across(float(np.mean(values)))
+        parts.append(tag("text", name, x=frame.left - 12, y=y + 4, text_anchor="end", class_="strong"))
+        parts.append(tag("line", x1=mean, x2=mean, y1=y - 18, y2=y + 18, class_=f"line s{place}"))
+        for value in values:
+            said = tag("title", f"{name} {value:.4f}")
+            parts.append(tag("circle", said, cx=frame.across(value), cy=y, r=5.0, class_=f"dot s{place}"))
+    return Chart(title, frame.drawing(parts, title), note="dots: trainings; lines: their means")
 
 
 def _line(frame: Frame, place: int, name: str, xs: NDArray[np.float64], ys: NDArray[np.float64], dots: bool) -> Markup:

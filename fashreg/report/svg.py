@@ -71,10 +71,12 @@ class Frame:
         share = (value - self.y[0]) / ((self.y[1] - self.y[0]) or 1.0)
         return self.height - self.bottom - share * (self.height - self.top - self.bottom)
 
-    def axes(self, x_label: str, *, whole: bool = False) -> Markup:
-        """Grid lines, numbers and the name of the horizontal axis. whole: only whole numbers along it."""
-        rows = ticks(*self.y)
-        parts = [self._row(value, rows) for value in rows]
+    def axes(self, x_label: str, *, whole: bool = False, rows: bool = True) -> Markup:
+        """Grid lines, numbers and the name of the horizontal axis. whole: only whole numbers along it. rows: with a
+        vertical axis.
+        """
+        up = ticks(*self.y) if rows else []
+        parts = [self._row(value, up) for value in up]
         columns = ticks(*self.x, wanted=6)
         if whole:
             columns = sorted({float(round(c)) for c in columns if self.x[0] <= round(c) <= self.x[1]})
