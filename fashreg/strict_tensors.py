@@ -61,6 +61,14 @@ def read_header(path: Path) -> dict[str, TensorRecord]:
     return records
 
 
+def read_metadata(path: Path) -> dict[str, str]:
+    """What the header says of the whole file, text by text; {} where it says nothing."""
+    said = _split(path)[0].get("__metadata__", {})
+    if not isinstance(said, dict) or not all(isinstance(value, str) for value in said.values()):
+        raise ModelError(f"{path}: its metadata is not text by name")
+    return said
+
+
 def read_tensors(
     path: Path, *, expected: Mapping[str, TensorRecord] | None = None, finite: bool = True
 ) -> dict[str, Tensor]:

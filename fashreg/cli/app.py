@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from fashreg.cli import data, evaluate, gallery, look, report, train
+from fashreg.cli import data, evaluate, gallery, index, look, report, train
 
 app = typer.Typer(
     name="fashreg",
@@ -51,9 +51,9 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     evaluate.compare,
     report.report,
     gallery.embed,
-    gallery.search,
+    index.search,
 )
 for command in COMMANDS:
     app.command(command.__name__.rstrip("_"))(command)
-app.add_typer(gallery.index_app, name="index")
+app.add_typer(index.index_app, name="index")
 app.add_typer(data.data_app, name="data")

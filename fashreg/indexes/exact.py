@@ -70,6 +70,10 @@ class ExactIndex:
         """Fill an empty index with rows read from a file; they are kept, not copied. There is no structure."""
         self._rows.adopt(vectors, ids)
 
+    def vectors_of(self, ids: Tensor) -> Tensor:
+        """The stored vectors (n, D) of these ids (n,)."""
+        return self._rows.vectors_of(ids)
+
     def save(self, folder: Path) -> None:
         """Write an index folder, whole or not at all."""
         save_index(self, folder)

@@ -189,6 +189,10 @@ class FaissIndex:
         if not (structure and restore_structure(self._structure, self._rows.vectors, structure)):
             self._structure.put(self._rows.vectors, torch.arange(len(self)))
 
+    def vectors_of(self, ids: Tensor) -> Tensor:
+        """The stored vectors (n, D) of these ids (n,)."""
+        return self._rows.vectors_of(ids)
+
     def save(self, folder: Path) -> None:
         """Write an index folder, whole or not at all."""
         save_index(self, folder)

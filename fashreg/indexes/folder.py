@@ -12,6 +12,7 @@ before it is used, and every mistake names the file. Vectors are mapped from the
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,10 +21,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from torch import Tensor
 
-from fashreg.errors import ModelError
+from fashreg.errors import BusyError, ModelError
 from fashreg.indexes.items_file import item_lines, read_items
 from fashreg.interfaces import Index
-from fashreg.manifest import verify_folder, write_folder_atomically
+from fashreg.manifest import MANIFEST, verify_folder, write_folder_atomically
 from fashreg.strict_json import read_json, write_json
 from fashreg.strict_tensors import TensorRecord, read_tensors, write_tensors
 
@@ -43,6 +44,7 @@ class SavedIndex:
     """What an index folder holds. items: one row per vector with its `id`, None where none were saved.
 
     recall: what was measured when it was saved, {} where nothing was. structure: numbers of its search structure.
+    state: changes whenever the folder is written.
     """
 
     spec: dict[str, Any]
@@ -54,6 +56,7 @@ class SavedIndex:
     recall: dict[str, Any] = field(default_factory=dict)
     structure: dict[str, Tensor] = field(default_factory=dict)
     folder: Path = Path()
+    state: str = ""
 
 
 def save_index(
@@ -65,12 +68,15 @@ def save_index(
     spec: Mapping[str, Any] | None = None,
     extra: Mapping[str, Any] | None = None,
     recall: Mapping[str, Any] | None = None,
+    unchanged_since: SavedIndex | None = None,
 ) -> None:
     """Write an index folder, whole or not at all.
 
     items: one row for each vector: with a column `id`, or in the order of `index.vectors()`. model_fingerprint: of the
     weights that made the vectors. spec: how to build the index again (`fashreg.spec_of`); without it the options the
     object keeps. extra: anything else, as JSON. recall: what the index finds of exact search's answers, as measured.
+    unchanged_since: what was read from this folder; when another process has written it meanwhile, BusyError, and its
+    work stays.
     """
     vectors, ids = index.vectors()
     about = {
@@ -85,6 +91,8 @@ def save_index(
     lines = None if items is None else item_lines(items, ids)
     structure = index.structure() if hasattr(index, "structure") else {}
     with write_folder_atomically(Path(folder), kind=KIND) as fresh:
+        if unchanged_since is not None and _state(Path(folder)) != unchanged_since.state:
+            raise BusyError(f"another process has changed {folder} meanwhile; nothing was written: do it again")
         write_json(fresh / _ABOUT, about)
         write_tensors(fresh / _TENSORS, {"vectors": vectors.float(), "ids": ids})
         if structure:
@@ -98,6 +106,7 @@ def load_index_folder(folder: str | Path, *, model_fingerprint: str | None = Non
 
     model_fingerprint: when given, an index of another model's vectors is refused.
     """
+    state = _state(Path(folder))
     manifest = verify_folder(Path(folder), kind=KIND)
     path = manifest.path(_ABOUT)
     about = _checked_about(path, read_json(path))
@@ -120,6 +129,7 @@ def load_index_folder(folder: str | Path, *, model_fingerprint: str | None = Non
         about["recall"],
         read_tensors(manifest.path(_STRUCTURE)) if _STRUCTURE in manifest.files else {},
         Path(folder),
+        state,
     )
 
 
@@ -149,6 +159,12 @@ def load_as(cls: type[AnyIndex], folder: str | Path) -> AnyIndex:
     except (TypeError, ValueError) as error:
         raise ModelError(f"{Path(folder) / _ABOUT} holds options that do not work: {error}") from error
     return fill_index(index, saved)
+
+
+def _state(folder: Path) -> str:
+    """Digest of the manifest, which holds those of all files; "" without one."""
+    path = folder / MANIFEST
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
 
 
 def _options(index: Index) -> dict[str, Any]:

@@ -84,6 +84,10 @@ class Rows:
         self._gallery = self._places = None
         self._ordered = np.sort(np.concatenate([self._ordered, ordered]), kind="stable")  # two sorted runs: a merge
 
+    def vectors_of(self, ids: Tensor) -> Tensor:
+        """(n, D) vectors of stored ids (n,)."""
+        return self.vectors[self._stored(ids.detach().cpu().long(), "read")]
+
     def adopt(self, vectors: Tensor, ids: Tensor) -> None:
         """Keep rows (N, D) that nobody else changes (read from a file) without copying them; only into no rows."""
         rows = self.prepared(vectors, "the vectors to add")

@@ -1,9 +1,9 @@
-"""A searchable gallery: build it from a table, load it, ask it."""
+"""Index folders as jobs: build one from a table, open one."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,72 +11,19 @@ import pandas as pd
 import torch
 
 from fashreg.assembly import build, spec_of
+from fashreg.data.columns import missing_column
 from fashreg.data.table import Table
 from fashreg.encoder import Encoder
-from fashreg.errors import ModelError
-from fashreg.indexes.folder import load_index_folder, save_index
+from fashreg.errors import DataError, ModelError
+from fashreg.indexes.folder import SavedIndex, fill_index, load_index_folder, save_index
+from fashreg.indexes.recall import exact_ids, recall_of, sample_rows
 from fashreg.interfaces import Index
+from fashreg.jobs.gallery import Gallery
 from fashreg.jobs.opening import Model, open_model, open_table
-from fashreg.jobs.reranking import rerankers_of, search_and_rerank
 
+__all__ = ["Gallery", "build_index", "load_index"]
 
-class Gallery:
-    """An index, the rows it was built from, and the encoder that asks it.
-
-    items: DataFrame with one row per picture: `id`, `image` (absolute path), and `label` where the table had one.
-    """
-
-    def __init__(self, index: Index, items: pd.DataFrame, encoder: Encoder, task: str | None = None) -> None:
-        self.index, self.items, self.encoder, self.task = index, items, encoder, task
-        self._row_of = {int(i): row for row, i in enumerate(items["id"])}
-        self._id_of = {os.path.realpath(p): int(i) for p, i in zip(items["image"], items["id"], strict=True)}
-
-    def __len__(self) -> int:
-        return len(self.index)
-
-    def search(
-        self, queries: Any, k: int = 10, *, rerank: Any = None, batch_size: int = 64
-    ) -> list[list[dict[str, Any]]]:
-        """The k nearest pictures of each query, best first: dicts with id, score, image, label.
-
-        queries: paths, PIL images or a DataFrame. k larger than the gallery gives the whole gallery. A path that is
-        itself in the gallery leaves itself out. rerank: one reranker or several, as names, mappings or objects;
-        scores are then those of the last one.
-        """
-        if k <= 0:
-            raise ValueError(f"k must be at least 1, got {k}")
-        vectors = self.encoder.embed(queries, batch_size=batch_size, task=self.task)
-        own = [self.id_of(query) for query in queries] if isinstance(queries, Sequence) else [-1] * len(vectors)
-        return self.search_vectors(vectors, k, query_ids=torch.tensor(own), rerank=rerank)
-
-    def id_of(self, picture: Any) -> int:
-        """The id of a path that is in the gallery, -1 for anything else."""
-        return self._id_of.get(os.path.realpath(picture), -1) if isinstance(picture, str | Path) else -1
-
-    def label_of(self, picture: Any) -> str | None:
-        """The label of a path that is in the gallery, None for anything else or without labels."""
-        row = self._row_of.get(self.id_of(picture))
-        return None if row is None or "label" not in self.items else str(self.items["label"].iloc[row])
-
-    def examples(self, count: int) -> list[Path]:
-        """Pictures of the gallery, spread evenly over it."""
-        rows = range(0, len(self.items), max(1, len(self.items) // count))
-        return [Path(self.items["image"].iloc[row]) for row in list(rows)[:count]]
-
-    def search_vectors(
-        self, vectors: torch.Tensor, k: int = 10, *, query_ids: torch.Tensor | None = None, rerank: Any = None
-    ) -> list[list[dict[str, Any]]]:
-        """Like search, for embeddings (Q, D). query_ids: pictures of the gallery that leave themselves out."""
-        k = min(k, len(self.index))
-        rankings = search_and_rerank(self.index, vectors, k, rerankers_of(rerank), query_ids=query_ids)
-        return [
-            [self._hit(i, score) for i, score in zip(ids, scores, strict=True) if i >= 0]
-            for ids, scores in zip(rankings.ids.tolist(), rankings.scores.tolist(), strict=True)
-        ]
-
-    def _hit(self, item_id: int, score: float) -> dict[str, Any]:
-        row = self.items.iloc[self._row_of[item_id]].to_dict()
-        return {"id": item_id, "score": score, **{str(key): value for key, value in row.items() if key != "id"}}
+_QUERIES, _K = 500, 10  # what recall is measured on: rows of the index itself, each left out of its own answer
 
 
 def build_index(
@@ -87,20 +34,28 @@ def build_index(
     index: Any = "exact",
     split: str | None = None,
     task: str | None = None,
+    keep: Sequence[str] = (),
+    recall: float | None = None,
     batch_size: int = 64,
     options: Sequence[str] = (),
     progress: bool = True,
 ) -> Gallery:
     """Embed a table and make it searchable; with `out`, write the index folder too (whole or not at all).
 
-    model: model folder or Encoder. table: path, DataFrame or Table. index: name, spec, class or object.
+    model: model folder or Encoder. table: path, DataFrame or Table. index: name, spec, class or object. keep: columns
+    of the table that hits show and filters may ask for, beside label and attributes. recall: the share of exact
+    search's ten nearest that must be found, 0..1; the index searches as broadly as that takes. What it finds is
+    measured either way, and stored.
     """
     encoder, trained = open_model(model)
     rows, _ = open_table(table, trained.data, split=split, options=options, need_label=False)
+    items = items_of(rows, keep)
     vectors = encoder.embed(rows, batch_size=batch_size, task=task, progress=progress)
     built: Index = build("index", index, facts={"embed_dim": vectors.shape[1]})
     built.add(vectors, torch.from_numpy(rows.ids))
-    gallery = Gallery(built, _items(rows), encoder, task)
+    _check_trained(built)
+    measured = measure(built, recall)
+    gallery = Gallery(built, items, encoder, task)
     if out is not None:
         where = None if isinstance(model, Encoder) else os.path.abspath(model)
         save_index(
@@ -109,7 +64,8 @@ def build_index(
             items=gallery.items,
             model_fingerprint=encoder.fingerprint(),
             spec=spec_of(built),
-            extra={"model": where, "task": task, "table": rows.fingerprint},
+            extra={"model": where, "task": task, "table": rows.fingerprint, "keep": list(keep)},
+            recall=measured,
         )
     return gallery
 
@@ -121,6 +77,19 @@ def load_index(folder: str | Path, *, model: Model | None = None) -> Gallery:
     the index was built with, even if the dimensions agree.
     """
     saved = load_index_folder(Path(folder))
+    return open_gallery(saved, encoder_of(saved, model))
+
+
+def open_gallery(saved: SavedIndex, encoder: Encoder | None) -> Gallery:
+    """What an index folder holds, ready to search."""
+    index: Index = build("index", saved.spec, facts={"embed_dim": saved.vectors.shape[1]})
+    items = saved.items if saved.items is not None else pd.DataFrame({"id": saved.ids.numpy(), "image": ""})
+    return Gallery(fill_index(index, saved), items, encoder, saved.extra.get("task"))
+
+
+def encoder_of(saved: SavedIndex, model: Model | None = None) -> Encoder:
+    """The encoder whose vectors an index folder holds; ModelError for any other."""
+    folder = saved.folder
     chosen = model if model is not None else saved.extra.get("model")
     if not chosen:
         raise ModelError(f"{folder} was built from a model in memory; say which one to ask with: --model FOLDER")
@@ -132,14 +101,60 @@ def load_index(folder: str | Path, *, model: Model | None = None) -> Gallery:
             f"{folder} was built with another model (fingerprint {saved.model_fingerprint[:12]}, this one is "
             f"{encoder.fingerprint()[:12]}); build it again: fashreg index build {chosen} --table TABLE --out {folder}"
         )
-    index: Index = build("index", saved.spec, facts={"embed_dim": encoder.embed_dim})
-    index.add(saved.vectors, saved.ids)
-    items = saved.items if saved.items is not None else pd.DataFrame({"id": saved.ids.numpy(), "image": ""})
-    return Gallery(index, items, encoder, saved.extra.get("task"))
+    return encoder
 
 
-def _items(rows: Table) -> pd.DataFrame:
-    items = pd.DataFrame({"id": rows.ids, "image": rows.paths})
+def measure(index: Index, least: float | None = None) -> dict[str, Any]:
+    """What the index finds of the true nearest, for some of its own rows. least: widen its search until it is that."""
+    queries, ids = sample_rows(index, _QUERIES)
+    if len(ids) < 2:
+        return {}
+    if least is not None and hasattr(index, "tune"):
+        index.tune(queries, _K, least, query_ids=ids)
+    true = exact_ids(index, queries, _K, ids)
+    found = recall_of(index, queries, _K, query_ids=ids, true=true)
+    if least is not None and found < least:
+        raise ModelError(
+            f"the index finds {found:.3f} of the {_K} nearest at its broadest, and {least} was asked for: choose "
+            "another kind, or --index exact"
+        )
+    return {f"recall@{_K}": round(found, 4), "queries": len(ids), "rows": len(index)}
+
+
+def items_of(rows: Table, keep: Sequence[str] = ()) -> pd.DataFrame:
+    """What hits show and filters ask for: id, image, label, attributes, and the columns to keep."""
+    items: dict[str, Any] = {"id": rows.ids, "image": rows.paths}
     if rows.num_classes:
         items["label"] = [rows.label_names[code] if code >= 0 else "" for code in rows.labels]
-    return items
+    for name, (codes, values) in rows.attributes.items():
+        _refuse_reserved(name)
+        items[name] = [values[code] if code >= 0 else None for code in codes]
+    for name in keep:
+        if name not in rows.frame.columns:
+            asked = missing_column(name, [str(c) for c in rows.frame.columns], "image")
+            raise DataError(f"--keep: {asked.split('. Choose')[0]}", column=name)
+        _refuse_reserved(name)
+        items.setdefault(name, rows.frame[name].tolist())
+    return pd.DataFrame({name: pd.Series(list(cells), dtype=object) for name, cells in items.items()}).astype(
+        {"id": "int64"}
+    )
+
+
+def index_spec(name: str, options: Mapping[str, Any]) -> Any:
+    """An index by name with its options."""
+    return {"name": name, **options} if options else name
+
+
+def _refuse_reserved(name: str) -> None:
+    if name in ("id", "image", "score"):
+        raise DataError(f'the column "{name}" cannot be kept: hits have an {name} of their own; rename it', column=name)
+
+
+def _check_trained(index: Any) -> None:
+    """An index that is asked for and cannot be trained is not made; a growing one searches exactly meanwhile."""
+    needed = getattr(index, "needed", 0)
+    if needed and not index.trained:
+        raise ModelError(
+            f"{index.kind or index.factory} is trained on at least {needed:,} pictures, and there are {len(index):,}: "
+            "take --index exact (quick enough for so few), or another kind"
+        )

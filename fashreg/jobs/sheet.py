@@ -23,8 +23,8 @@ def write_sheet(
 ) -> Path:
     """Draw queries (left) and their hits (right, best first) and save a PNG.
 
-    queries: pictures (path or PIL image). answers: hits of `Gallery.search`. labels: the query's label where known:
-    hits of the same label get a green frame, others a grey one.
+    queries: pictures (path or PIL image; None leaves the place empty). answers: hits of `Gallery.search`. labels: the
+    query's label where known: hits of the same label get a green frame, others a grey one.
     """
     columns = 1 + max((len(hits) for hits in answers), default=0)
     width, height = columns * (CELL + GAP) + 2 * GAP, len(queries) * (CELL + CAPTION + GAP) + GAP
@@ -33,7 +33,8 @@ def write_sheet(
     for row, (query, hits) in enumerate(zip(queries, answers, strict=True)):
         top = GAP + row * (CELL + CAPTION + GAP)
         known = labels[row] if labels is not None else None
-        _paste(sheet, open_picture(query), GAP, top)
+        if query is not None:
+            _paste(sheet, open_picture(query), GAP, top)
         draw.text((GAP, top + CELL + 2), _short(f"query {known or ''}"), fill=INK)
         for rank, hit in enumerate(hits, start=1):
             left = 2 * GAP + rank * (CELL + GAP)

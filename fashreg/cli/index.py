@@ -1,0 +1,167 @@
+"""`fashreg index build|add|delete|update|info` and `fashreg search`: a gallery, its changes, and questions to it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fashreg.cli.options import AsJson, Batch, Model, SetOption, Split, TableOption, Task, component
+
+index_app = typer.Typer(help="Build a searchable gallery, and change it.", no_args_is_help=True)
+
+Folder = Annotated[Path, typer.Argument(help="Index folder.")]
+Moved = Annotated[
+    str | None, typer.Option("--model", help="Model folder, when it has moved since the index was built.")
+]
+Where = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Only pictures of which this holds (repeatable: all must): category=dress, colour=red,blue (either), "
+        "colour!=red, price<50."
+    ),
+]
+
+
+@index_app.command("build")
+def build(
+    model: Model,
+    table: TableOption,
+    out: Annotated[Path, typer.Option(help="Folder to make.")],
+    kind: Annotated[
+        str, typer.Option("--index", help="Registered index: exact, faiss, or '{name: faiss, kind: hnsw}'.")
+    ] = "exact",
+    keep: Annotated[
+        list[str] | None,
+        typer.Option(help="Column that hits show and --where may ask for (repeatable), beside label and attributes."),
+    ] = None,
+    recall: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Search as broadly as it takes to find this share of the true ten nearest."),
+    ] = None,
+    split: Split = None,
+    task: Task = None,
+    batch_size: Batch = 64,
+    set_: SetOption = None,
+) -> None:
+    """Embed a table and make it searchable; what the index finds of exact search's answers is measured and kept."""
+    from fashreg.jobs.indexing import build_index
+
+    gallery = build_index(
+        model,
+        table,
+        out,
+        index=component(kind),
+        keep=keep or (),
+        recall=recall,
+        split=split,
+        task=task,
+        batch_size=batch_size,
+        options=set_ or (),
+    )
+    print(f"{len(gallery)} pictures indexed in {out}; next: fashreg search {out} --image FILE")
+
+
+@index_app.command("add")
+def add(
+    folder: Folder,
+    table: TableOption,
+    split: Split = None,
+    model: Moved = None,
+    batch_size: Batch = 64,
+    set_: SetOption = None,
+) -> None:
+    """Embed the pictures of a table and add them; without an id column they are numbered on."""
+    from fashreg.jobs.index_changes import add_to_index
+
+    print(add_to_index(folder, table, model=model, split=split, batch_size=batch_size, options=set_ or ()))
+
+
+@index_app.command("update")
+def update(
+    folder: Folder,
+    table: TableOption,
+    split: Split = None,
+    model: Moved = None,
+    batch_size: Batch = 64,
+    set_: SetOption = None,
+) -> None:
+    """Embed pictures of the index again, and replace what is known of them; matched by id column, else by path."""
+    from fashreg.jobs.index_changes import update_index
+
+    print(update_index(folder, table, model=model, split=split, batch_size=batch_size, options=set_ or ()))
+
+
+@index_app.command("delete")
+def delete(
+    folder: Folder,
+    id_: Annotated[list[int] | None, typer.Option("--id", help="Id of a picture (repeatable).")] = None,
+    image: Annotated[list[Path] | None, typer.Option(help="Path of a picture (repeatable).")] = None,
+    where: Where = None,
+) -> None:
+    """Delete pictures from the index; the files of the pictures stay."""
+    from fashreg.jobs.index_changes import delete_from_index
+
+    print(delete_from_index(folder, ids=id_ or (), images=image or (), where=where))
+
+
+@index_app.command("info")
+def info(folder: Folder, as_json: AsJson = False) -> None:
+    """What an index folder holds, after every file was checked."""
+    from fashreg.jobs.index_changes import describe_index
+
+    said = describe_index(folder)
+    if as_json:
+        print(json.dumps(said, indent=1))
+        return
+    for name, value in said.items():
+        shown = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
+        print(f"{name:<18}{', '.join(shown) if isinstance(shown, list) else shown}")
+
+
+def search(
+    folder: Folder,
+    image: Annotated[
+        list[Path] | None, typer.Option(help="Query picture (repeatable); default: four of the gallery, as examples.")
+    ] = None,
+    id_: Annotated[
+        list[int] | None, typer.Option("--id", help="Ask with a picture of the gallery by its id (repeatable).")
+    ] = None,
+    vectors: Annotated[
+        Path | None, typer.Option(help="Ask with vectors: .safetensors (as `fashreg embed` writes) or .npy.")
+    ] = None,
+    where: Where = None,
+    k: Annotated[int, typer.Option("-k", min=1, help="Neighbours per query.")] = 10,
+    model: Moved = None,
+    reranker: Annotated[
+        list[str] | None,
+        typer.Option(help="Registered reranker, or '{name: NAME, ...}' (repeatable); default: none."),
+    ] = None,
+    sheet: Annotated[Path | None, typer.Option(help="Also draw queries and hits into this PNG.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Also write queries and hits as one HTML page.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Find the nearest pictures; larger score = nearer. A picture of the gallery leaves itself out."""
+    from fashreg.jobs.searching import search_folder, show
+
+    asked, answers = search_folder(
+        folder,
+        pictures=image or (),
+        ids=id_ or (),
+        vectors=vectors,
+        k=k,
+        where=where,
+        model=model,
+        rerank=[component(text) for text in reranker or ()],
+    )
+    show(asked, answers, sheet=sheet, html=html, title=f"{folder}", where=where)
+    if as_json:
+        found = [{"query": name, "hits": hits} for name, hits in zip(asked.names, answers, strict=True)]
+        print(json.dumps(found, indent=1))
+        return
+    for name, hits in zip(asked.names, answers, strict=True):
+        print(name)
+        for rank, hit in enumerate(hits, start=1):
+            print(f"  {rank:>3}  {hit['score']:.4f}  {hit.get('label', '')}  {hit['image']}")

@@ -1,0 +1,91 @@
+"""Questions to a gallery: pictures, pictures of the gallery by id, and vectors from a file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fashreg.errors import DataError, ModelError
+from fashreg.indexes.folder import SavedIndex
+from fashreg.jobs.gallery import Gallery, Hit
+from fashreg.jobs.where import Where
+from fashreg.strict_tensors import read_header, read_metadata, read_tensors
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """Queries, each with name, picture and label (None where there is none), vector and own id (-1 for none)."""
+
+    names: list[str]
+    pictures: list[Path | None]
+    labels: list[str | None]
+    vectors: Tensor
+    ids: Tensor
+
+    def search(self, gallery: Gallery, k: int, *, where: Where | None = None, rerank: Any = None) -> list[list[Hit]]:
+        """The hits of each query."""
+        return gallery.search_vectors(self.vectors, k, query_ids=self.ids, where=where, rerank=rerank)
+
+
+def ask(
+    gallery: Gallery, pictures: Sequence[Path] = (), ids: Sequence[int] = (), vectors: Tensor | None = None
+) -> Asked:
+    """Queries in this order: pictures, ids, vectors."""
+    names = [str(p) for p in pictures] + [f"id {i}" for i in ids]
+    shown: list[Path | None] = list(pictures)
+    own = [gallery.id_of(p) for p in pictures] + list(ids)
+    parts = [gallery.embed(list(pictures))] if pictures else []
+    if ids:
+        parts.append(gallery.vectors_of(torch.tensor(list(ids), dtype=torch.int64)))
+        shown += [gallery.picture_of(i) for i in ids]
+    if vectors is not None:
+        names += [f"vector {row}" for row in range(len(vectors))]
+        shown += [None] * len(vectors)
+        own += [-1] * len(vectors)
+        parts.append(vectors.float())
+    labels = [None if picture is None else gallery.label_of(picture) for picture in shown]
+    return Asked(names, shown, labels, torch.cat(parts), torch.tensor(own, dtype=torch.int64))
+
+
+def read_vectors(path: Path, saved: SavedIndex) -> Tensor:
+    """Query vectors (Q, D) from a .safetensors file (`vectors`, as `fashreg embed` writes) or a .npy file.
+
+    DataError for anything that cannot be a question to this index; ModelError where the file says that another model
+    made its vectors.
+    """
+    if path.suffix == ".npy":
+        found = _read_npy(path)
+    elif path.suffix == ".safetensors":
+        if "vectors" not in (names := read_header(path)):
+            raise DataError(f"{path} holds no tensor `vectors`, but {', '.join(sorted(names)) or 'nothing'}")
+        made_by = read_metadata(path).get("model", saved.model_fingerprint)
+        if made_by != saved.model_fingerprint:
+            raise ModelError(
+                f"{path} was made by another model (fingerprint {made_by[:12]}) than {saved.folder} "
+                f"({saved.model_fingerprint[:12]}); embed again with the index's model"
+            )
+        found = read_tensors(path)["vectors"]
+    else:
+        raise DataError(f"{path}: vectors are read from .safetensors or .npy files")
+    found = found[None] if found.ndim == 1 else found
+    wide = saved.vectors.shape[1]
+    if found.ndim != 2 or found.shape[1] != wide or not found.is_floating_point():
+        raise DataError(f"{path} holds {tuple(found.shape)} {found.dtype}; this index is asked with float (Q, {wide})")
+    return found
+
+
+def _read_npy(path: Path) -> Tensor:
+    """A .npy file, mapped: nothing is allocated for what its header only claims, and nothing in it is executed."""
+    try:
+        found = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError, OverflowError) as error:
+        raise DataError(f"{path} cannot be read as a .npy file: {error}") from None
+    if found.dtype.kind != "f":
+        raise DataError(f"{path} holds {found.dtype}, and vectors are floats")
+    return torch.from_numpy(np.array(found, dtype=np.float32))

@@ -1,0 +1,58 @@
+"""One search in an index folder, from the question to the page that shows the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from fashreg.indexes.folder import load_index_folder
+from fashreg.jobs.gallery import Hit
+from fashreg.jobs.hits_page import write_hits_page
+from fashreg.jobs.indexing import encoder_of, open_gallery
+from fashreg.jobs.queries import Asked, ask, read_vectors
+from fashreg.jobs.sheet import write_sheet
+from fashreg.jobs.where import Where
+
+_EXAMPLES = 4
+
+
+def search_folder(
+    folder: str | Path,
+    *,
+    pictures: Sequence[Path] = (),
+    ids: Sequence[int] = (),
+    vectors: Path | None = None,
+    k: int = 10,
+    where: Where | None = None,
+    model: str | None = None,
+    rerank: Any = None,
+) -> tuple[Asked, list[list[Hit]]]:
+    """Ask an index folder with pictures, ids of its own pictures, and vectors; with examples of its own by default.
+
+    The model is opened only when a picture must be embedded, or when it is named.
+    """
+    saved = load_index_folder(folder)
+    needed = bool(pictures) or model is not None or not (ids or vectors)
+    gallery = open_gallery(saved, encoder_of(saved, model) if needed else None)
+    stored = None if vectors is None else read_vectors(vectors, saved)
+    if not (pictures or ids or vectors):
+        pictures = gallery.examples(_EXAMPLES)
+    asked = ask(gallery, pictures, ids, stored)
+    return asked, asked.search(gallery, k, where=where, rerank=rerank)
+
+
+def show(
+    asked: Asked,
+    answers: Sequence[Sequence[Hit]],
+    *,
+    sheet: Path | None = None,
+    html: Path | None = None,
+    title: str = "",
+    where: Where | None = None,
+) -> None:
+    """Write the pages that were asked for."""
+    if sheet is not None:
+        write_sheet(sheet, asked.pictures, answers, labels=asked.labels)
+    if html is not None:
+        write_hits_page(html, asked.names, asked.pictures, answers, labels=asked.labels, title=title, where=where)
