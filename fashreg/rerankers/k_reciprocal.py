@@ -15,6 +15,7 @@ from fashreg.interfaces import Index
 from fashreg.values import Rankings
 
 _BLOCK_BYTES = 1 << 25
+_DEEPEST = 4096
 _MATRICES = 10  # (M, M) matrices of 4 bytes that a query with its M - 1 candidates takes at once
 
 
@@ -47,7 +48,8 @@ class KReciprocalReranker:
         k1: how many neighbours are looked at for mutual ones; about as many as a query has relevant pictures, or more.
         k2: how many nearest points are averaged, the point itself included; 1 leaves the local expansion out.
         original_weight: w, the share of the original distance, 0..1; with 1 the order does not change.
-        depth: how many candidates of the first stage are re-ranked; several times k1.
+        depth: how many candidates of the first stage are re-ranked; several times k1. Memory grows with its square:
+            0.7 GB at 4096, the most it may be.
     """
 
     def __init__(
@@ -55,11 +57,11 @@ class KReciprocalReranker:
         k1: Annotated[int, Field(gt=0)] = 20,
         k2: Annotated[int, Field(gt=0)] = 6,
         original_weight: Annotated[float, Field(ge=0, le=1)] = 0.3,
-        depth: Annotated[int, Field(gt=0)] = 100,
+        depth: Annotated[int, Field(gt=0, le=_DEEPEST)] = 100,
     ) -> None:
         self.k1, self.k2, self.original_weight, self.depth = k1, k2, original_weight, depth
-        if min(k1, k2, depth) < 1:
-            raise ValueError(f"k1, k2 and depth must be at least 1, got {k1}, {k2}, {depth}")
+        if min(k1, k2, depth) < 1 or depth > _DEEPEST:
+            raise ValueError(f"k1, k2 and depth must be at least 1, depth at most {_DEEPEST}; got {k1}, {k2}, {depth}")
         if not 0 <= original_weight <= 1:
             raise ValueError(f"original_weight must lie in 0..1, got {original_weight}")
 

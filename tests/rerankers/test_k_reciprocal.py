@@ -152,7 +152,8 @@ def test_many_queries_are_done_in_blocks_without_a_seam(monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize(
-    "options", [{"k1": 0}, {"k2": 0}, {"depth": 0}, {"original_weight": 1.1}, {"original_weight": -0.1}]
+    "options",
+    [{"k1": 0}, {"k2": 0}, {"depth": 0}, {"depth": 5000}, {"original_weight": 1.1}, {"original_weight": -0.1}],
 )
 def test_impossible_values_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(options))):
