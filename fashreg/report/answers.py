@@ -117,7 +117,8 @@ class _Look:
     def wrong(self) -> NDArray[np.bool_]:
         """Whether the first answer is surely wrong."""
         known: NDArray[np.bool_] = (self.own >= 0) & (self.given >= 0)
-        return known & (self.own != self.given)
+        wrong: NDArray[np.bool_] = known & (self.own != self.given)
+        return wrong
 
 
 def _look(near: Neighbours, values: Mapping[int, float], items: Mapping[int, Item]) -> _Look:

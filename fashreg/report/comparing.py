@@ -27,8 +27,9 @@ def comparison_html(comparison: Comparison) -> str:
     runs = [_subject(side) for side in (comparison.first, comparison.second)]
     near = comparison.first.evaluations[0].neighbours
     changes = read_changes(comparison)
+    rows = [_row(comparison, name, found) for name, found in comparison.differences.items()]
     content = {
-        "rows": [_row(comparison, name, found) for name, found in comparison.differences.items()],
+        "rows": sorted(rows, key=lambda row: row.name != comparison.primary),
         "charts": _charts(comparison, changes, runs),
         "changes": changes,
         "recipe": _recipes(runs),
@@ -39,7 +40,7 @@ def comparison_html(comparison: Comparison) -> str:
         "comparison.html",
         Thumbnails(Path()),
         None if near is None else near.attribute,
-        title=f"{_short(comparison.first)} and {_short(comparison.second)}",
+        title=f"{_short(comparison.second)} against {_short(comparison.first)}",
         names=[comparison.first.name, comparison.second.name],
         trainings=[len(side.evaluations) for side in (comparison.first, comparison.second)],
         primary=comparison.primary,
