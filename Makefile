@@ -30,6 +30,7 @@ demo: $(VENV)/.installed
 	$(BIN)/fashreg train atelier --set data.table=$(DEMO)/atelier/table.csv --set trainer.epochs=$(EPOCHS) --out $(DEMO)/run
 	$(BIN)/fashreg index build $(DEMO)/run/model --table $(DEMO)/atelier/table.csv --split test --out $(DEMO)/index
 	$(BIN)/fashreg search $(DEMO)/index -k 5 --sheet $(DEMO)/hits.png
+	@echo "open $(DEMO)/run/report.html in a browser: what the model finds, where it errs, how sure the numbers are"
 	@echo "pictures: $(DEMO)/atelier/images   query and hits: $(DEMO)/hits.png   model: $(DEMO)/run/model"
 
 lint: $(VENV)/.installed-dev

@@ -20,14 +20,18 @@ _WHERE = {
     "Relevance": "values",
     "build": "assembly",
     "build_index": "jobs.indexing",
+    "compare": "jobs.comparison",
     "components": "registry",
     "evaluate": "jobs.evaluation",
     "load": "storage",
+    "load_evaluation": "jobs.evaluation_folder",
     "load_index": "jobs.indexing",
     "read_recipe": "config",
     "read_table": "data.table",
+    "save_evaluation": "jobs.evaluation_folder",
     "spec_of": "assembly",
     "train": "jobs.training",
+    "write_report": "report.writing",
 }
 _RENAMED = {"components": "entries", "load": "load_encoder"}
 
@@ -41,14 +45,18 @@ __all__ = [
     "__version__",
     "build",
     "build_index",
+    "compare",
     "components",
     "evaluate",
     "load",
+    "load_evaluation",
     "load_index",
     "read_recipe",
     "read_table",
+    "save_evaluation",
     "spec_of",
     "train",
+    "write_report",
 ]
 
 if TYPE_CHECKING:
@@ -57,10 +65,13 @@ if TYPE_CHECKING:
     from fashreg.data.table import read_table
     from fashreg.encoder import Encoder
     from fashreg.errors import FashregError
+    from fashreg.jobs.comparison import compare
     from fashreg.jobs.evaluation import evaluate
+    from fashreg.jobs.evaluation_folder import load_evaluation, save_evaluation
     from fashreg.jobs.indexing import build_index, load_index
     from fashreg.jobs.training import train
     from fashreg.registry import entries as components
+    from fashreg.report.writing import write_report
     from fashreg.storage import load_encoder as load
     from fashreg.values import Embedded, Rankings, Relevance
 

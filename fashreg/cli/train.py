@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -20,9 +21,10 @@ def train(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check recipe, data and parts; print; train nothing.")
     ] = False,
+    report: Annotated[bool, typer.Option(help="Write RUN/report.html at the end.")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON at the end.")] = False,
 ) -> None:
-    """Train a model: checks everything first, then writes the run folder (model, metrics, checkpoints)."""
+    """Train a model: checks everything first, then writes the run folder (model, metrics, checkpoints, report)."""
     from fashreg.config import read_recipe
     from fashreg.errors import RecipeError
     from fashreg.jobs import training
@@ -39,7 +41,20 @@ def train(
     except Interrupted as stop:  # here, because typer turns every KeyboardInterrupt into a bare status
         print(stop, file=sys.stderr)
         raise typer.Exit(128 + stop.signal_number) from None
+    page = _report(out) if report and os.environ.get("RANK", "0") == "0" else None
     if as_json:
         print(json.dumps(run.as_dict(), indent=1))
     else:
-        print(run.summary())
+        print(run.summary() + (f"\nreport: {page}" if page else ""))
+
+
+def _report(run: Path) -> Path | None:
+    """The page of a run that is complete and safe on disk: whatever goes wrong with the page is only told."""
+    from fashreg.report.writing import default_place, write_report
+
+    try:
+        return write_report(run, default_place(run))
+    except Exception as error:  # a page must never make a training look failed
+        again = f"fashreg report {run}"
+        print(f"note: no report was written ({type(error).__name__}: {error}); again: {again}", file=sys.stderr)
+        return None

@@ -27,6 +27,25 @@ def test_training_leaves_a_run_folder_that_explains_itself(shop: Path) -> None:
     assert set(results["before"]["metrics"]) == set(results["after"]["metrics"]) >= {"recall@1", "recall@10", "map@r"}
 
 
+def test_training_leaves_its_report(shop: Path) -> None:
+    page = (shop / "run" / "report.html").read_text(encoding="utf-8")
+    for part in ("map@r", "<svg", "data:image"):
+        assert part in page
+
+
+def test_a_report_that_cannot_be_written_fails_no_training(shop: Path, fashreg, tmp_path: Path, monkeypatch) -> None:
+    def broken(*_: object, **__: object) -> Path:
+        raise OSError("disk full")
+
+    monkeypatch.setattr("fashreg.report.writing.write_report", broken)
+    table = f"data.table={table_of(shop)}"
+    done = fashreg("train", "quick", "--set", table, "--set", "trainer.max_steps=1", "--out", tmp_path / "run")
+    assert done.status == 0
+    assert "disk full" in done.err
+    assert "fashreg report" in done.err
+    assert (tmp_path / "run" / "model" / "config.json").is_file()
+
+
 def test_evaluate_prints_one_json_object_with_metrics(shop: Path, fashreg) -> None:
     done = fashreg("evaluate", shop / "run/model", "--table", table_of(shop), "--split", "test", "--json")
     assert done.status == 0, done.err
