@@ -142,6 +142,8 @@ def fill_index(index: AnyIndex, saved: SavedIndex) -> AnyIndex:
         return index
     try:
         index.restore(saved.vectors, saved.ids, saved.structure)
+    except ModelError:
+        raise
     except ValueError as error:
         raise ModelError(f"{saved.folder / _STRUCTURE} does not fit the vectors: {error}") from error
     return index
