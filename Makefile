@@ -19,8 +19,9 @@ $(VENV)/.installed: $(BIN)/python pyproject.toml contrib/fashreg-lite0/pyproject
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e . -e contrib/fashreg-lite0
 	touch $@
 
-$(VENV)/.installed-dev: $(VENV)/.installed contrib/template/pyproject.toml
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]' -e contrib/fashreg-lite0 -e contrib/template
+$(VENV)/.installed-dev: $(VENV)/.installed contrib/template/pyproject.toml contrib/fashreg-milvus/pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]' -e contrib/fashreg-lite0 \
+		-e contrib/fashreg-milvus -e contrib/template
 	touch $@
 
 # The main job. Each line is a command that a person would type; PRODUCTS and EPOCHS make it shorter.
