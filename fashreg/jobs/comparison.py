@@ -102,9 +102,11 @@ class Comparison:
         """A table for a terminal."""
         width = max(16, *(len(name) for name in self.differences))
         spread = any(len(side.evaluations) > 1 for side in (self.first, self.second))
+        over = "   p over trainings" if any(d.p_trainings is not None for d in self.differences.values()) else ""
         cell = 17 if spread else 8
         lines = [f"A: {self.first.name}", f"B: {self.second.name}", f"{self.protocol.source}: {self.protocol.rule}"]
-        lines.append(f"  {'':<{width}}{'A':>{cell}}{'B':>{cell}}   B - A [95 % interval]          p   better/worse")
+        title = f"   {'B - A [95 % interval]':<26}{'p':>9}{'better/worse':>15}{over}"
+        lines.append(f"  {'':<{width}}{'A':>{cell}}{'B':>{cell}}{title}")
         for name, found in self.differences.items():
             sides = "".join(f"{_cell(side, name):>{cell}}" for side in (self.first, self.second))
             lines.append(f"  {name:<{width}}{sides}   {_told(found)}")
@@ -234,5 +236,5 @@ def _told(found: Difference) -> str:
     if found.p_value is None:
         return f"{found.difference:+.4f}"
     ends = f"[{found.low:+.4f}, {found.high:+.4f}]"
-    over = "" if found.p_trainings is None else f"   p over trainings {found.p_trainings:.3f}"
-    return f"{found.difference:+.4f} {ends}   {found.p_value:8.4f}   {found.better}/{found.worse}{over}"
+    over = "" if found.p_trainings is None else f"{found.p_trainings:>19.3f}"
+    return f"{found.difference:+.4f} {ends}{found.p_value:9.4f}{f'{found.better}/{found.worse}':>15}{over}"
