@@ -13,7 +13,7 @@ from torch import Tensor
 from fashreg.functional.neighbours import check_query_ids
 from fashreg.functional.pair_scores import product_error
 from fashreg.indexes.faiss_arrays import restore_structure, structure_arrays
-from fashreg.indexes.faiss_making import Kind, faiss_threads
+from fashreg.indexes.faiss_making import Kind, faiss_threads, library
 from fashreg.indexes.faiss_structure import Structure
 from fashreg.indexes.folder import load_as, save_index
 from fashreg.indexes.recall import exact_ids, recall_of
@@ -211,13 +211,13 @@ class FaissIndex:
                 allowed[where] = True
             columns = self._structure.search(queries, fetch, allowed, share)
             return columns, torch.full((len(queries),), -torch.inf)
-        import faiss
+        faiss = library()
 
         with faiss_threads(self.threads):
             rows = self._rows.vectors.numpy()
-            scores, columns = faiss.knn(queries.numpy(), rows, fetch, metric=faiss.METRIC_INNER_PRODUCT)
+            scores, found = faiss.knn(queries.numpy(), rows, fetch, metric=faiss.METRIC_INNER_PRODUCT)
         error = product_error(queries, self._rows.gallery().largest)
-        return torch.from_numpy(columns), torch.from_numpy(scores[:, -1]) + error
+        return torch.from_numpy(found), torch.from_numpy(scores[:, -1]) + error
 
     def _check_breadth(self) -> None:
         made = self._structure

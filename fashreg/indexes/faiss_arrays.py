@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from fashreg.indexes.faiss_graph import fill_graph, graph_arrays
-from fashreg.indexes.faiss_making import codes_of, faiss_threads
+from fashreg.indexes.faiss_making import codes_of, faiss_threads, library
 from fashreg.indexes.faiss_structure import Structure
 from fashreg.indexes.slots import Slots
 
@@ -24,7 +24,7 @@ _CODES = ("Flat", "FlatIP", "ScalarQuantizer", "PQ", "PQFastScan")  # codes whos
 
 def structure_arrays(structure: Structure) -> dict[str, Tensor]:
     """Tensors by name; empty for structures of other forms, which are simply made again."""
-    import faiss
+    faiss = library()
 
     transforms, inside = _parts(structure.faiss)
     if not _known(transforms, inside):
@@ -77,7 +77,7 @@ def restore_structure(structure: Structure, vectors: Tensor, arrays: Mapping[str
 
 def _parts(structure: Any) -> tuple[list[Any], Any]:
     """The transforms before a structure, and the structure after them, as what they are."""
-    import faiss
+    faiss = library()
 
     whole = faiss.downcast_index(structure)
     if not isinstance(whole, faiss.IndexPreTransform):
@@ -87,10 +87,11 @@ def _parts(structure: Any) -> tuple[list[Any], Any]:
 
 
 def _known(transforms: list[Any], inside: Any) -> bool:
-    import faiss
+    faiss = library()
 
     codes = type(codes_of(inside)).__name__.removeprefix("Index").removeprefix("IVF")
-    wrapped = hasattr(inside, "base_index") or hasattr(inside, "index")
+    other_graph = hasattr(inside, "storage") and not hasattr(inside, "hnsw")
+    wrapped = hasattr(inside, "base_index") or hasattr(inside, "index") or other_graph
     return all(isinstance(t, faiss.LinearTransform) for t in transforms) and codes in _CODES and not wrapped
 
 
@@ -104,7 +105,7 @@ def _trained(inside: Any) -> Any:
 
 def _ranges(codes: Any) -> int:
     """Numbers that a scalar quantiser learns: a range for each dimension, or none, or one for all."""
-    import faiss
+    faiss = library()
 
     kind, types = codes.sq.qtype, faiss.ScalarQuantizer
     if kind in (types.QT_8bit, types.QT_4bit, types.QT_6bit):
@@ -114,7 +115,7 @@ def _ranges(codes: Any) -> int:
 
 def _put(target: Any, arrays: Mapping[str, Tensor], name: str, count: int) -> None:
     """Copy numbers into a vector of FAISS's, if they are as many as it needs."""
-    import faiss
+    faiss = library()
 
     given = arrays.get(name)
     if given is None or given.dtype != torch.float32 or given.shape != (count,):
@@ -128,7 +129,7 @@ def _form(given: Tensor | None) -> str:
 
 def _lists_of_rows(inside: Any, slots: Slots) -> Any:
     """(N,) int32: the inverted list in which each row stands."""
-    import faiss
+    faiss = library()
 
     found = np.full(len(slots), -1, dtype=np.int32)
     for number in range(inside.nlist):
@@ -141,7 +142,7 @@ def _lists_of_rows(inside: Any, slots: Slots) -> Any:
 
 
 def _fill_lists(inside: Any, vectors: Tensor, arrays: Mapping[str, Tensor]) -> None:
-    import faiss
+    faiss = library()
 
     centroids, lists = arrays.get("centroids"), arrays.get("lists")
     if centroids is None or centroids.dtype != torch.float32 or centroids.shape != (inside.nlist, inside.d):
@@ -166,7 +167,7 @@ def _fill_lists(inside: Any, vectors: Tensor, arrays: Mapping[str, Tensor]) -> N
 
 def _unpacked(inside: Any) -> Any:
     """The same structure with plain codes where its own are packed for fast scans, into which no list can be given."""
-    import faiss
+    faiss = library()
 
     if not isinstance(inside, faiss.IndexIVFPQFastScan):
         return inside

@@ -9,12 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fashreg.indexes.faiss_making import library
 from fashreg.indexes.slots import Slots
 
 
 def graph_arrays(graph_index: Any, slots: Slots) -> dict[str, Tensor]:
     """Levels and links of every slot, and `gone`: vectors of the slots nobody holds, which walks still pass through."""
-    import faiss
+    faiss = library()
 
     graph, rows, width = graph_index.hnsw, slots.rows, graph_index.d
     empty = (rows < 0).nonzero().flatten().tolist()
@@ -30,7 +31,7 @@ def graph_arrays(graph_index: Any, slots: Slots) -> dict[str, Tensor]:
 
 def fill_graph(graph_index: Any, vectors: Tensor, arrays: Mapping[str, Tensor]) -> Slots:
     """Put rows (N, D) and their links into an empty graph; gives its slots. ValueError for links that cannot be."""
-    import faiss
+    faiss = library()
 
     missing = {"slots", "gone", "levels", "links", "entry"} - set(arrays)
     if missing:

@@ -16,6 +16,13 @@ _MOST_LISTS, _MOST_BITS = 1 << 20, 12  # refused beyond, before anything of that
 _LEAST_LISTS, _MOST_POINTS = 16, 64  # lists of a small gallery; vectors a list that training looks at
 
 
+def library() -> Any:
+    """FAISS, imported when it is first needed. (Its type stubs know only a part of it.)"""
+    import faiss
+
+    return faiss
+
+
 def factory_of(kind: Kind, embed_dim: int, count: int) -> str:
     """The factory string of a kind for about `count` vectors."""
     lists = _LEAST_LISTS
@@ -28,7 +35,7 @@ def factory_of(kind: Kind, embed_dim: int, count: int) -> str:
 
 def made(factory: str, embed_dim: int) -> Any:
     """An empty structure of that factory string; ValueError with FAISS's reason for an impossible one."""
-    import faiss
+    faiss = library()
 
     if (number := max((int(n) for n in re.findall(r"\d{1,30}", factory)), default=0)) > _MOST_LISTS:
         raise ValueError(f"factory {factory!r}: {number:,} is more than any gallery needs")
@@ -45,7 +52,7 @@ def made(factory: str, embed_dim: int) -> Any:
 
 def inner(structure: Any) -> Any:
     """The structure inside transforms and refinements, as what it is."""
-    import faiss
+    faiss = library()
 
     while structure is not None:
         structure = faiss.downcast_index(structure)
@@ -94,7 +101,7 @@ def default_refine(structure: Any) -> int:
 @contextmanager
 def faiss_threads(threads: int | None) -> Iterator[None]:
     """Within the block FAISS uses so many threads; None: as many as torch."""
-    import faiss
+    faiss = library()
 
     before = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(min(threads or torch.get_num_threads(), 4 * (os.cpu_count() or 1)))

@@ -16,6 +16,7 @@ from fashreg.indexes.faiss_making import (
     faiss_threads,
     inner,
     least_points,
+    library,
     made,
     spare_training,
     train_points,
@@ -42,13 +43,15 @@ class Structure:
         train_min: int | None,
         threads: int | None,
     ) -> None:
-        self.embed_dim, self.kind, self.breadth, self.threads = embed_dim, kind, breadth, threads
+        self.factory, self.embed_dim, self.kind = factory, embed_dim, kind
+        self.breadth, self.threads = breadth, threads
         self.train_min = train_min
-        self._make(0, factory)
+        self._make(0)
 
-    def _make(self, count: int, factory: str = "") -> None:
+    def _make(self, count: int) -> None:
         """An empty structure for about `count` rows."""
-        self.factory = factory_of(self.kind, self.embed_dim, count) if self.kind else factory or self.factory
+        if self.kind:
+            self.factory = factory_of(self.kind, self.embed_dim, count)
         self.faiss = made(self.factory, self.embed_dim)
         spare_training(self.faiss)
         self.slots, self.made_for = Slots(), count
@@ -144,7 +147,7 @@ class Structure:
 
     def _selector(self, rows: Tensor | None) -> Any:
         """FAISS's filter: slots that hold an allowed row. None when every slot may answer."""
-        import faiss
+        faiss = library()
 
         if rows is None and not self.slots.empty:
             return None
@@ -152,7 +155,7 @@ class Structure:
         return faiss.IDSelectorBitmap(np.packbits(taken.numpy(), bitorder="little"))
 
     def _parameters(self, selector: Any, share: float) -> Any:
-        import faiss
+        faiss = library()
 
         if selector is None:
             return None

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from fashreg.functional.pair_scores import product_error, rank_candidates
+from fashreg.indexes.faiss_making import library
 from fashreg.values import Rankings
 
 _SPARE = 6  # looked at exactly beyond the k, so that rounding seldom leaves a doubt
@@ -33,7 +34,7 @@ def rank_exactly(queries: Tensor, vectors: Tensor, ids: Tensor, columns: Tensor,
 
 def _quick_scores(queries: Tensor, vectors: Tensor, columns: Tensor) -> Tensor:
     """(Q, C) fp32 inner products, -inf where there is no candidate. FAISS reads the vectors where they are."""
-    import faiss
+    faiss = library()
 
     rows, asked, wanted = vectors.numpy(), queries.contiguous().numpy(), columns.contiguous().numpy()
     scores = torch.empty(columns.shape)

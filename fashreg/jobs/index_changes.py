@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 
 from fashreg.assembly import spec_of
-from fashreg.data.columns import examples
+from fashreg.data.columns import exact_text, examples
 from fashreg.data.table import Table
 from fashreg.errors import DataError
 from fashreg.indexes.folder import SavedIndex, load_index_folder, save_index
@@ -54,7 +54,7 @@ def add_to_index(
     saved = load_index_folder(folder)
     gallery, rows, numbered = _opened(saved, table, model, split, options)
     ids = rows.ids if not numbered else saved.ids.numpy().max(initial=-1) + 1 + np.arange(len(rows))
-    items = items_of(rows, saved.extra.get("keep", ())).assign(id=ids)
+    items = _items(rows, gallery, saved).assign(id=ids)
     taken = np.isin(ids, saved.ids.numpy())
     if taken.any():
         where = np.flatnonzero(taken)
@@ -95,7 +95,10 @@ def update_index(
         names = [rows.images[row] if numbered else rows.ids[row] for row in strange]
         shown = examples(rows.rows[strange], names)
         raise DataError(f"rows are not in {folder}: {shown}. Add them by: fashreg index add {folder} --table TABLE")
-    items = items_of(rows, saved.extra.get("keep", ())).assign(id=ids)
+    items = _items(rows, gallery, saved).assign(id=ids)
+    before = gallery.items.set_index("id").loc[ids]
+    for name in set(before.columns) - set(items.columns):
+        items[name] = before[name].tolist()  # what the table does not say stays
     gallery.index.update(_embedded(gallery, rows, batch_size, progress), torch.tensor(ids, dtype=torch.int64))
     old = gallery.items[~gallery.items["id"].isin(ids)]
     _save(saved, gallery, pd.concat([old, items], ignore_index=True))
@@ -150,6 +153,16 @@ def _opened(
     chosen = model if model is not None else saved.extra["model"]
     rows, config = open_table(table, open_model(chosen)[1].data, split=split, options=options, need_label=False)
     return open_gallery(saved, encoder), rows, config.id is None
+
+
+def _items(rows: Table, gallery: Gallery, saved: SavedIndex) -> pd.DataFrame:
+    """What the index knows of its pictures, as far as this table says it: kept columns, and attributes as text."""
+    present = [name for name in saved.extra.get("keep", ()) if name in rows.frame.columns]
+    items = items_of(rows, present)
+    for name in gallery.items.columns:
+        if name not in items and name in rows.frame.columns:
+            items[name] = pd.Series([text or None for text in exact_text(rows.frame[name])], dtype=object)
+    return items[[name for name in items if name in gallery.items or not len(gallery.items)]]
 
 
 def _embedded(gallery: Gallery, rows: Table, batch_size: int, progress: bool) -> torch.Tensor:

@@ -83,7 +83,8 @@ def load_index(folder: str | Path, *, model: Model | None = None) -> Gallery:
 def open_gallery(saved: SavedIndex, encoder: Encoder | None) -> Gallery:
     """What an index folder holds, ready to search."""
     index: Index = build("index", saved.spec, facts={"embed_dim": saved.vectors.shape[1]})
-    items = saved.items if saved.items is not None else pd.DataFrame({"id": saved.ids.numpy(), "image": ""})
+    items = saved.items if saved.items is not None else pd.DataFrame({"id": saved.ids.numpy()})
+    items = items if "image" in items else items.assign(image="")
     return Gallery(fill_index(index, saved), items, encoder, saved.extra.get("task"))
 
 
