@@ -29,7 +29,8 @@ Plane = NDArray[np.float64]
 class Map:
     """The two drawings. legend: names of the coloured groups. said: how the plane was made. coloured_by: whose groups.
 
-    shown, of: how many pictures are drawn, and how many there are.
+    others: whether some pictures are in none of the groups. shown, of: how many pictures are drawn, and how many there
+    are.
     """
 
     points: Markup
@@ -37,6 +38,7 @@ class Map:
     legend: tuple[str, ...]
     said: str
     coloured_by: str
+    others: bool
     shown: int
     of: int
 
@@ -61,6 +63,7 @@ def draw_map(
         legend=tuple(names),
         said=said,
         coloured_by=coloured_by,
+        others=-1 in codes,
         shown=len(here),
         of=len(rows),
     )

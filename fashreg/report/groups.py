@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,9 +27,10 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class GroupTable:
-    """Groups, worst first by the first metric. left_out: rows beyond the longest table that is shown."""
+    """Groups, worst first by the first metric. column: what a row is. left_out: rows beyond the longest table shown."""
 
     title: str
+    column: str
     metrics: tuple[str, ...]
     rows: tuple[Row, ...]
     left_out: int = 0
@@ -58,14 +59,19 @@ def fractions(evaluation: Evaluation) -> list[str]:
     return sorted(inside, key=lambda name: name != evaluation.primary)
 
 
+def plain(name: str) -> bool:
+    """Whether a metric is neither of one attribute nor another way (`map/weighted`) to join them."""
+    return "/" not in name and not _SINGLE.match(name)
+
+
 def class_table(evaluation: Evaluation, items: Mapping[int, Item]) -> GroupTable | None:
     """By the label of the query; None where no query has one."""
     queries = evaluation.per_query
     if queries is None:
         return None
     names = [_text(items.get(i, {}).get("label")) for i in queries.ids.tolist()]
-    metrics = [name for name in fractions(evaluation) if not _SINGLE.match(name)]
-    return _table("Class", names, queries, metrics[:MOST_METRICS])
+    metrics = [name for name in fractions(evaluation) if plain(name) or name == evaluation.primary]
+    return _table("Classes", "class", names, queries, metrics[:MOST_METRICS])
 
 
 def attribute_tables(evaluation: Evaluation, items: Mapping[int, Item]) -> list[GroupTable]:
@@ -78,10 +84,11 @@ def attribute_tables(evaluation: Evaluation, items: Mapping[int, Item]) -> list[
     tables = []
     for attribute in dict.fromkeys(name for column in columns for name in column):
         own = [name for name in usable if (m := _SINGLE.match(name)) and m["attribute"] == attribute]
-        metrics = (own or [name for name in usable if not _SINGLE.match(name)])[:IN_A_CARD]
-        table = _table(attribute, [_text(column.get(attribute)) for column in columns], queries, metrics)
+        metrics = (own or [name for name in usable if plain(name)])[:IN_A_CARD]
+        table = _table(attribute, "value", [_text(column.get(attribute)) for column in columns], queries, metrics)
         if table is not None:
-            tables.append(table)
+            short = tuple(name.removesuffix(f"[{attribute}]") for name in table.metrics)
+            tables.append(replace(table, metrics=short))
     return tables
 
 
@@ -98,7 +105,7 @@ def slice_tables(evaluation: Evaluation, known: Sequence[str]) -> list[GroupTabl
             Row(value, int(found.get("support", 0)), tuple(found.get(n) for n in chosen))
             for value, found in values.items()
         ]
-        tables.append(_sorted(column, chosen, rows))
+        tables.append(_sorted(column, "value", chosen, rows))
     return tables
 
 
@@ -112,14 +119,16 @@ def whole_attributes(metrics: Mapping[str, float]) -> GroupTable | None:
         return None
     names = tuple(dict.fromkeys(n for values in found.values() for n in values))
     rows = [Row(attribute, 0, tuple(values.get(n) for n in names)) for attribute, values in found.items()]
-    return _sorted("Attribute", names, rows)
+    return _sorted("Attribute by attribute", "attribute", names, rows)
 
 
 def _text(value: object) -> str | None:
     return None if value is None or value == "" else str(value)
 
 
-def _table(title: str, names: Sequence[str | None], queries: PerQuery, metrics: Sequence[str]) -> GroupTable | None:
+def _table(
+    title: str, column: str, names: Sequence[str | None], queries: PerQuery, metrics: Sequence[str]
+) -> GroupTable | None:
     groups = sorted({name for name in names if name is not None})
     if not groups or not metrics:
         return None
@@ -131,7 +140,7 @@ def _table(title: str, names: Sequence[str | None], queries: PerQuery, metrics: 
         for i, name in enumerate(groups)
         if counts[i]
     ]
-    return _sorted(title, tuple(metrics), rows) if rows else None
+    return _sorted(title, column, tuple(metrics), rows) if rows else None
 
 
 def _means(
@@ -149,7 +158,7 @@ def _means(
     return means, first
 
 
-def _sorted(title: str, metrics: tuple[str, ...], rows: Sequence[Row]) -> GroupTable:
+def _sorted(title: str, column: str, metrics: tuple[str, ...], rows: Sequence[Row]) -> GroupTable:
     """Worst first; of equal means the one with more queries first, then by name."""
     order = sorted(rows, key=lambda r: (r.values[0] is None, r.values[0] or 0.0, -r.support, r.name))
-    return GroupTable(title, metrics, tuple(order[:MOST_ROWS]), max(0, len(order) - MOST_ROWS))
+    return GroupTable(title, column, metrics, tuple(order[:MOST_ROWS]), max(0, len(order) - MOST_ROWS))

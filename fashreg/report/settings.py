@@ -8,6 +8,7 @@ from typing import Any
 
 from fashreg.jobs.evaluation_result import Evaluation
 from fashreg.protocol import Protocol
+from fashreg.report.groups import plain
 from fashreg.report.subject import Subject
 
 Facts = list[tuple[str, str]]
@@ -34,7 +35,7 @@ def headline(subject: Subject, evaluation: Evaluation) -> list[Tile]:
     tiles = [Tile(name, f"{value:.3f}", between)]
     if change is not None:
         tiles.append(Tile("gain", f"{change:+.3f}", f"{name} was {subject.before[name]:.3f} untrained"))
-    second = next((n for n in evaluation.metrics if n != name and "[" not in n), None)
+    second = next((n for n in evaluation.metrics if n != name and plain(n)), None)
     if second is not None:
         tiles.append(Tile(second, f"{evaluation.metrics[second]:.3f}", _between(evaluation.intervals.get(second))))
     counts = evaluation.counts

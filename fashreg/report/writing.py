@@ -92,7 +92,7 @@ class MetricRow:
 def _numbers(subject: Subject, answers: Answers | None) -> dict[str, Any]:
     evaluation = subject.evaluation
     if evaluation is None:
-        return dict.fromkeys(("metrics", "tiles", "protocol", "spread", "primary"), None) | {
+        return dict.fromkeys(("metrics", "single", "tiles", "protocol", "spread", "primary"), None) | {
             "counted": 0, "alone": 0, "intervals": False, "protocol_line": "Nothing was measured."
         }  # fmt: skip
     alone = evaluation.counts.get("queries_without_relevant", 0)
@@ -100,8 +100,11 @@ def _numbers(subject: Subject, answers: Answers | None) -> dict[str, Any]:
         MetricRow(name, value, evaluation.intervals.get(name), subject.before.get(name))
         for name, value in evaluation.metrics.items()
     ]
+    rows.sort(key=lambda row: row.name != evaluation.primary)
+    single = [row for row in rows if "[" in row.name]
     return {
-        "metrics": sorted(rows, key=lambda row: row.name != evaluation.primary),
+        "metrics": [row for row in rows if "[" not in row.name] or rows,
+        "single": single if len(single) < len(rows) else [],
         "primary": evaluation.primary,
         "counted": evaluation.counts.get("queries", 0) - alone,
         "alone": alone,

@@ -37,7 +37,7 @@ def test_values_of_an_attribute_take_the_attributes_own_metric_where_there_is_on
     values = {"map@r": [0.1, 0.2, 0.3, 0.4], "map[colour]": [1.0, 0.0, 0.25, math.nan]}
     evaluation = hand_made(values, list("aabb"), NEAR, attributes=attributes)
     (table,) = attribute_tables(evaluation, by_id(evaluation))
-    assert (table.title, table.metrics) == ("colour", ("map[colour]",))
+    assert (table.title, table.metrics) == ("colour", ("map",))
     assert [(row.name, row.values) for row in table.rows] == [("blue", (0.25,)), ("red", (0.5,))]
 
 
