@@ -2,7 +2,7 @@
 
     manifest.json            size and sha256 of the files below
     evaluation.json          metrics, intervals, slices, counts, protocol
-    per_query.safetensors    `ids` (Q,) I64, a (Q,) F64 column a metric, named `metric:NAME`, and `groups` (Q,) I64 if any
+    per_query.safetensors    `ids` (Q,) I64, a (Q,) F64 column a metric, named `metric:NAME`, maybe `groups` (Q,) I64
     neighbours.safetensors   `query_ids` (Q,) I64, `ids` (Q, K) I64, `scores` (Q, K) F32
     vectors.safetensors      `ids` (N,) I64 and `vectors` (N, D) F32, where they are small
     items.jsonl              one JSON object a picture: id, image, label, attributes

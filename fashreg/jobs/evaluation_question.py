@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -165,7 +166,9 @@ def _side(vectors: Tensor, table: Table, codes: Codes, sources: Codes | None, ma
         raise DataError("the query or gallery flags of the table leave no row; see is_query and is_gallery")
     labels, ids = torch.from_numpy(codes), torch.from_numpy(table.ids)
     theirs = None if sources is None else torch.from_numpy(sources)
-    if mask.all():  # as they are: nothing is copied, and vectors may lie in a memory map
-        return Side(vectors, labels, ids, theirs)
-    where = torch.from_numpy(np.flatnonzero(mask))
+    rows = np.flatnonzero(mask)
+    first, last = int(rows[0]), int(rows[-1])
+    where: Any = torch.from_numpy(rows)
+    if last - first + 1 == len(rows):  # as they lie: nothing is copied, and vectors may lie in a memory map
+        where = slice(first, last + 1)
     return Side(vectors[where], labels[where], ids[where], None if theirs is None else theirs[where])

@@ -81,7 +81,8 @@ class Evaluation:
     counts: queries, gallery, queries_without_relevant. intervals: metric -> (low, high), 95 % over queries, or over
     groups of them that have the same value in the column `resampled`. slices:
     column -> value -> the metrics of the queries with that value, and their number as `support`.
-    items: a row for each picture: id, image, label, attributes. The last four are None where they were not kept.
+    items: a row for each picture (of a large table: for those that asked or answered): id, image, label, attributes.
+    The last four are None where they were not kept.
     """
 
     metrics: dict[str, float]

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,6 +20,7 @@ from fashreg.jobs.evaluation_slices import ByValue, attribute_slices, codes_by_i
 from fashreg.protocol import Protocol
 
 _VECTOR_BYTES = 64 * 2**20  # vectors up to this size are kept with an evaluation
+_ITEMS = 200_000  # of larger tables only the rows that asked or were answered are kept
 
 
 @dataclass(slots=True)
@@ -94,7 +96,7 @@ class Tally:
             slices={name: merged(column.parts, column.values) for name, column in self._slices.items()},
             per_query=per_query,
             neighbours=self.neighbours,
-            items=_items(table) if details else None,
+            items=_items(_shown(table, self.neighbours)) if details else None,
             vectors=self.vectors,
         )
 
@@ -144,6 +146,13 @@ def _intervals(per_query: PerQuery) -> dict[str, tuple[float, float]]:
     values = torch.stack(list(per_query.values.values()), 1)
     found = bootstrap_intervals(values, groups=per_query.groups).tolist()
     return {name: (low, high) for name, (low, high) in zip(per_query.values, found, strict=True)}
+
+
+def _shown(table: Table, neighbours: Neighbours | None, most: int = _ITEMS) -> Table:
+    """The rows to keep as items: all, or of a large table those that asked and their first answers."""
+    if len(table) <= most or neighbours is None:
+        return table
+    return table.take(np.isin(table.ids, torch.cat([neighbours.query_ids, neighbours.ids.flatten()]).numpy()))
 
 
 def _items(table: Table) -> list[Item]:

@@ -17,6 +17,7 @@ from fashreg.jobs.evaluation import Asking, evaluate_vectors
 from fashreg.jobs.evaluation_folder import load_evaluation, save_evaluation
 from fashreg.jobs.evaluation_question import question_of
 from fashreg.jobs.evaluation_ranking import answer
+from fashreg.jobs.evaluation_tally import _shown
 from fashreg.rerankers.query_expansion import QueryExpansionReranker
 from fashreg.values import Rankings, Relevance
 
@@ -234,6 +235,28 @@ def test_the_order_of_rows_changes_nothing(table, vectors) -> None:
     other = evaluate_vectors(given[order], table.take(order), [WHOLE])
     assert other.metrics == pytest.approx(one.metrics, abs=1e-12)
     assert other.intervals == {name: pytest.approx(ends) for name, ends in one.intervals.items()}
+
+
+def test_of_a_large_table_only_rows_that_asked_or_answered_are_kept(make_table, vectors) -> None:
+    flags = {"is_query": [i < 4 for i in range(48)], "is_gallery": [i >= 4 for i in range(48)]}
+    table = make_table({"label": LABELS, **flags})
+    near = evaluate_vectors(vectors(LABELS), table, [WHOLE]).neighbours
+    kept = _shown(table, near, most=20)
+    assert set(kept.ids.tolist()) == {0, 1, 2, 3, *near.ids.flatten().tolist()}
+    assert len(kept) < 48
+    assert _shown(table, near, most=48) is table
+
+
+def test_rows_that_lie_together_are_not_copied(make_table, vectors) -> None:
+    given = vectors(LABELS)
+    flags = {"is_query": [i < 4 for i in range(48)], "is_gallery": [i >= 4 for i in range(48)]}
+    table = make_table({"label": LABELS, **flags})
+    question = question_of(given, table, table.labels)
+    assert question.gallery.vectors.data_ptr() == given[4:].data_ptr()
+    mixed = make_table({"label": LABELS, "is_query": [i % 2 for i in range(48)], "is_gallery": [1] * 48})
+    question = question_of(given, mixed, mixed.labels)
+    assert question.queries.ids.tolist() == list(range(1, 48, 2))
+    assert torch.equal(question.queries.vectors, given[1::2])
 
 
 def test_vectors_may_lie_in_a_memory_map(table, vectors, tmp_path) -> None:
