@@ -62,12 +62,20 @@ class Thumbnails:
     def _picture(self, item: Mapping[str, Any]) -> Image.Image | None:
         name = str(item.get("image", ""))
         if name not in self._small:
-            try:
-                self._small[name] = ImageOps.contain(open_picture(self.path(item), at_least=SIDE), (SIDE, SIDE))
-            except DataError:
-                self._small[name] = None
+            self._small[name] = _small(self.path(item))
+            if self._small[name] is None:
                 self.missing.add(name)
         return self._small[name]
+
+
+def _small(path: Path) -> Image.Image | None:
+    """A picture within SIDE x SIDE; None for what is no ordinary file, or none that can be read."""
+    if not path.is_file():
+        return None
+    try:
+        return ImageOps.contain(open_picture(path, at_least=SIDE), (SIDE, SIDE))
+    except DataError:
+        return None
 
 
 def _grey(picture: Image.Image) -> Any:
