@@ -109,21 +109,21 @@ class FaissIndex:
         before = len(self)
         self._rows.add(vectors, ids)
         if self._structure is not None:
-            self._structure.put(self._rows.vectors, torch.arange(before, len(self)))
+            self._structure.put(self._rows, torch.arange(before, len(self)))
 
     def delete(self, ids: Tensor) -> None:
         """Forget stored ids (n,), each given once; all of them or, on a ValueError, none."""
         stay = self._rows.delete(ids)
         if self._structure is not None and not stay.all():
             self._structure.slots.close_gaps(stay)
-            self._structure.put(self._rows.vectors, torch.arange(0))
+            self._structure.put(self._rows, torch.arange(0))
 
     def update(self, vectors: Tensor, ids: Tensor) -> None:
         """Give stored ids (n,) other vectors (n, D); all of them or, on a ValueError, none."""
         rows = self._rows.update(vectors, ids)
         if self._structure is not None and len(rows):
             self._structure.slots.vacate(rows)
-            self._structure.put(self._rows.vectors, rows)
+            self._structure.put(self._rows, rows)
 
     @torch.no_grad()
     def search(
@@ -187,7 +187,7 @@ class FaissIndex:
         if self._structure is None:
             return
         if not (structure and restore_structure(self._structure, self._rows.vectors, structure)):
-            self._structure.put(self._rows.vectors, torch.arange(len(self)))
+            self._structure.put(self._rows, torch.arange(len(self)))
 
     def vectors_of(self, ids: Tensor) -> Tensor:
         """The stored vectors (n, D) of these ids (n,)."""

@@ -21,6 +21,7 @@ from fashreg.indexes.faiss_making import (
     spare_training,
     train_points,
 )
+from fashreg.indexes.rows import Rows
 from fashreg.indexes.slots import Slots
 
 _GROWTH = 4  # a structure chosen by kind is chosen anew when there are so many times the rows it was made for
@@ -96,22 +97,23 @@ class Structure:
             return min(self.lists, self.breadth or max(8, self.lists // 16))
         return (self.breadth or 64) if self.is_graph else 0
 
-    def put(self, vectors: Tensor, rows: Tensor) -> None:
-        """These rows (n,) of vectors (N, D) are new or changed. Trains or renews the structure when it is time."""
-        count = len(vectors)
+    def put(self, every: Rows, rows: Tensor) -> None:
+        """These rows (n,) of all are new or changed. Trains or renews the structure when it is time."""
+        count = len(every)
         if not self.ready and count < self.needed:
             return
         outgrown = self.kind is not None and self.lists > 0 and count >= _GROWTH * max(1, self.made_for)
-        if not self.ready or outgrown or self.slots.sparse:
+        anew = not self.ready or outgrown or self.slots.sparse
+        if anew:
             if not self.ready or outgrown:
                 self._make(count)
             self.slots, rows = Slots(), torch.arange(count)
             self.faiss.reset()
         with faiss_threads(self.threads):
             if not self.ready:
-                self.faiss.train(vectors[:: -(-count // _TRAIN_ROWS)].contiguous().numpy())
+                self.faiss.train(every.vectors[:: -(-count // _TRAIN_ROWS)].contiguous().numpy())
             if len(rows):
-                self.faiss.add((vectors if len(rows) == count else vectors[rows]).contiguous().numpy())
+                self.faiss.add((every.vectors if anew else every.some(rows)).contiguous().numpy())
         self.slots.take(rows)
 
     def renew(self, count: int) -> None:

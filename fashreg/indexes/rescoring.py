@@ -9,7 +9,7 @@ from fashreg.functional.pair_scores import product_error, rank_candidates
 from fashreg.indexes.faiss_making import library
 from fashreg.values import Rankings
 
-_SPARE = 6  # looked at exactly beyond the k, so that rounding seldom leaves a doubt
+_SPARE = 2  # looked at exactly beyond the k, so that rounding seldom leaves a doubt
 
 
 def rank_exactly(queries: Tensor, vectors: Tensor, ids: Tensor, columns: Tensor, k: int, largest: float) -> Rankings:

@@ -29,28 +29,43 @@ class Rows:
         if metric not in ("cosine", "inner"):
             raise ValueError(f'metric must be "cosine" or "inner", got {metric!r}')
         self.embed_dim, self.metric = embed_dim, metric
-        self._vectors: list[Tensor] = [torch.zeros(0, embed_dim)]
-        self._ids: list[Tensor] = [torch.zeros(0, dtype=torch.int64)]
-        self._ordered = np.zeros(0, dtype=np.int64)
+        self._set([], [], None)
+
+    def _set(self, vectors: list[Tensor], ids: list[Tensor], ordered: Ids | None) -> None:
+        """Rows in parts. ordered: the ids ascending; None where they stand so already."""
+        self._vectors, self._ids, self._ordered = vectors, ids, ordered
+        self._count = sum(map(len, ids))
         self._places: Ids | None = None  # row of each of the ordered ids, made when asked for
         self._gallery: Gallery | None = None
 
     def __len__(self) -> int:
-        return len(self._ordered)
+        return self._count
 
     @property
     def vectors(self) -> Tensor:
         """(N, D) fp32."""
-        if len(self._vectors) > 1:
-            self._vectors = [torch.cat(self._vectors)]
+        if len(self._vectors) != 1:
+            self._vectors = [torch.cat(self._vectors) if self._vectors else torch.zeros(0, self.embed_dim)]
         return self._vectors[0]
+
+    def some(self, rows: Tensor) -> Tensor:
+        """(n, D) these rows (n,). Those of the latest add are given as they are, without joining all rows."""
+        latest = len(self._vectors[-1]) if self._vectors else 0
+        if len(rows) == latest and latest and int(rows[0]) == len(self) - latest and int(rows[-1]) == len(self) - 1:
+            return self._vectors[-1]
+        return self.vectors[rows]
 
     @property
     def ids(self) -> Tensor:
         """(N,) int64."""
-        if len(self._ids) > 1:
-            self._ids = [torch.cat(self._ids)]
+        if len(self._ids) != 1:
+            self._ids = [torch.cat(self._ids) if self._ids else torch.zeros(0, dtype=torch.int64)]
         return self._ids[0]
+
+    @property
+    def ordered(self) -> Ids:
+        """The ids, ascending."""
+        return self.ids.numpy() if self._ordered is None else self._ordered
 
     @property
     def largest(self) -> float:
@@ -75,14 +90,15 @@ class Rows:
         """Append a copy of the rows; ValueError and no change when an id is taken, negative or given twice."""
         rows = self.prepared(vectors, "the vectors to add")
         new = _checked_ids(ids, "added", len(rows))
-        ordered = np.sort(new.numpy())
-        if len(ordered) and ordered[0] < 0:
-            raise ValueError(f"ids must be 0 or larger, got {ordered[0]}")
-        _refuse(ordered[_contains(self._ordered, ordered)], "in the index already", "added")
-        self._vectors.append(rows.clone() if rows.data_ptr() == vectors.data_ptr() else rows)
-        self._ids.append(new)
-        self._gallery = self._places = None
-        self._ordered = np.sort(np.concatenate([self._ordered, ordered]), kind="stable")  # two sorted runs: a merge
+        given, known = np.sort(new.numpy()), self.ordered
+        if len(given) and given[0] < 0:
+            raise ValueError(f"ids must be 0 or larger, got {given[0]}")
+        _refuse(given[_contains(known, given)], "in the index already", "added")
+        ordered: Ids | None = None
+        if self._ordered is not None or not _follow(known, new.numpy()):
+            ordered = np.sort(np.concatenate([known, given]), kind="stable")  # two sorted runs: a merge
+        own = rows.clone() if rows.data_ptr() == vectors.data_ptr() else rows
+        self._set([*self._vectors, own], [*self._ids, new], ordered)
 
     def vectors_of(self, ids: Tensor) -> Tensor:
         """(n, D) vectors of stored ids (n,)."""
@@ -94,8 +110,7 @@ class Rows:
         new = _checked_ids(ids, "added", len(rows))
         if len(self):
             raise ValueError("rows are adopted by an empty index only")
-        self._vectors, self._ids, self._ordered = [rows], [new], np.sort(new.numpy())
-        self._gallery = self._places = None
+        self._set([rows], [new], None if _follow(new.numpy()[:0], new.numpy()) else np.sort(new.numpy()))
 
     def delete(self, ids: Tensor) -> Tensor:
         """Forget the rows of these ids and close the gaps; gives the mask (N,) of the rows that stay.
@@ -106,9 +121,7 @@ class Rows:
         stay[self._stored(_checked_ids(ids, "deleted"), "deleted")] = False
         if not stay.all():
             kept = self.ids[stay]
-            self._vectors, self._ids = [self.vectors[stay]], [kept]
-            self._ordered = np.sort(kept.numpy())
-            self._gallery = self._places = None
+            self._set([self.vectors[stay]], [kept], None if self._ordered is None else np.sort(kept.numpy()))
         return stay
 
     @torch.no_grad()
@@ -138,32 +151,40 @@ class Rows:
         wanted = np.unique(allowed.detach().cpu().long().numpy())
         if not len(wanted):
             raise ValueError("no id is allowed: the filter leaves nothing to search")
-        known = _contains(self._ordered, wanted)
+        known = _contains(self.ordered, wanted)
         if not known.all():
             raise ValueError(f"allowed ids must be in the index; {_some(wanted[~known])} not")
         return self._rows_of(wanted).sort().values
 
     def _stored(self, ids: Tensor, done: str) -> Tensor:
         """Rows of these ids, in their order."""
-        known = _contains(self._ordered, ids.numpy())
+        known = _contains(self.ordered, ids.numpy())
         if not known.all():
             strange = np.unique(ids.numpy()[~known])
             raise ValueError(f"ids must be in the index; {_some(strange)} not; nothing was {done}")
         return self._rows_of(ids.numpy())
 
     def _rows_of(self, ids: Ids) -> Tensor:
+        places = np.searchsorted(self.ordered, ids)
+        if self._ordered is None:
+            return torch.from_numpy(places)
         if self._places is None:
             self._places = self.ids.argsort().numpy()
-        return torch.from_numpy(self._places[np.searchsorted(self._ordered, ids)])
+        return torch.from_numpy(self._places[places])
 
 
 def _unit(rows: Tensor) -> Tensor:
     """Rows divided by their length; those of length 1 and those of length 0 as they are."""
-    length = torch.linalg.vector_norm(rows, dim=1, keepdim=True, dtype=torch.float64)
-    other = ((length - 1).abs() > _UNIT) & (length > 0)
-    if not other.any():
+    doubtful = ((torch.linalg.vector_norm(rows, dim=1) - 1).abs() > _UNIT / 2).nonzero().flatten()
+    if not len(doubtful):
         return rows
-    return torch.where(other, rows / length.clamp(min=1e-300), rows).float()
+    made = rows.clone()
+    for some in doubtful.split(1 << 16):
+        part = rows[some]
+        length = torch.linalg.vector_norm(part, dim=1, keepdim=True, dtype=torch.float64)
+        other = ((length - 1).abs() > _UNIT) & (length > 0)
+        made[some] = torch.where(other, part / length.clamp(min=1e-300), part).float()
+    return made
 
 
 def _checked_ids(ids: Tensor, done: str, count: int | None = None) -> Tensor:
@@ -175,6 +196,11 @@ def _checked_ids(ids: Tensor, done: str, count: int | None = None) -> Tensor:
     ordered = np.sort(own.numpy())
     _refuse(ordered[1:][ordered[1:] == ordered[:-1]], "given twice", done)
     return own
+
+
+def _follow(known: Ids, new: Ids) -> bool:
+    """Whether new ids ascend, and are larger than those known."""
+    return bool((new[1:] > new[:-1]).all() and (not len(new) or not len(known) or new[0] > known[-1]))
 
 
 def _contains(ordered: Ids, ids: Ids) -> Mask:
