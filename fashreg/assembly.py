@@ -17,7 +17,7 @@ from fashreg.errors import ComponentError, FashregError, OptionError, RecipeErro
 Spec = Any
 
 
-def build(kind: str, spec: Spec, *, facts: Mapping[str, Any] | None = None, **options: Any) -> Any:
+def build(kind: str, spec: Spec, /, *, facts: Mapping[str, Any] | None = None, **options: Any) -> Any:
     """One component of that kind.
 
     spec: a registered name ("xbm", "fashreg:xbm"), a mapping {name, **options}, a `spec_of` result, a class, or a
