@@ -57,7 +57,7 @@ class FaissIndex:
         nprobe: lists of an IVF structure that are visited; None visits one in 16, at least 8.
         ef_search: breadth of the search in an HNSW graph; None is 64.
         train_min: vectors needed before a structure is trained; None is 39 a centroid.
-        refine: candidates fetched for each neighbour wanted; None is 1 for whole vectors, 2 for 8-bit codes, else 8.
+        refine: candidates fetched for each neighbour wanted; None is 1 for whole vectors and 8-bit codes, else 8.
         threads: threads FAISS may use; None is torch.get_num_threads().
         kind: a structure that suits the number of vectors, instead of a factory string.
         embed_dim: D, width of the vectors.

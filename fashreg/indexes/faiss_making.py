@@ -91,11 +91,10 @@ def spare_training(structure: Any) -> None:
 
 
 def default_refine(structure: Any) -> int:
-    """Candidates a neighbour: 1 where the structure holds whole vectors, more the coarser its codes are."""
+    """Candidates a neighbour, beside some for all: 1 where codes are whole vectors or numbers of 8 bits, else 8."""
     codes = codes_of(structure)
-    if hasattr(codes, "sq"):
-        return 2
-    return 1 if "Flat" in type(codes).__name__ else 8
+    fine = hasattr(codes, "sq") and codes.sq.bits >= 8
+    return 1 if fine or "Flat" in type(codes).__name__ else 8
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -96,13 +97,19 @@ def test_without_details_only_numbers_are_found(table, vectors) -> None:
     assert bare.intervals == {}
 
 
-@pytest.mark.parametrize("evaluator", [WHOLE, RetrievalEvaluator()])
+SHORT = RetrievalEvaluator(ks=(1, 5), metrics=("recall@k", "ndcg@5"), primary="recall@1")
+
+
+@pytest.mark.parametrize("evaluator", [WHOLE, RetrievalEvaluator(), SHORT])
 @pytest.mark.parametrize("rerankers", [(), (QueryExpansionReranker(),)])
-@pytest.mark.parametrize("ranking_bytes", [1, 3000, 12 * 48 * 20])
-def test_blocks_of_any_size_give_the_same_numbers(table, vectors, evaluator, rerankers, ranking_bytes) -> None:
-    question = question_of(vectors(LABELS), table, table.labels)
-    whole = answer(question, [evaluator], rerankers, first=7)
-    blocks = answer(question, [evaluator], rerankers, first=7, ranking_bytes=ranking_bytes)
+@pytest.mark.parametrize("sources", [None, np.array(CAMERAS)])
+@pytest.mark.parametrize("ranking_bytes", [1, 1500])
+def test_blocks_of_any_size_give_the_same_numbers(table, vectors, evaluator, rerankers, sources, ranking_bytes) -> None:
+    given = vectors(LABELS)
+    given[5] = given[11] = given[40]  # equal scores
+    question = question_of(given, table, table.labels, sources)
+    whole = answer(question, [evaluator], rerankers, first=3)
+    blocks = answer(question, [evaluator], rerankers, first=3, ranking_bytes=ranking_bytes)
     assert blocks.numbers == whole.numbers
     assert torch.equal(blocks.first.ids, whole.first.ids)
     for name, column in whole.values[0].items():
