@@ -6,6 +6,7 @@ never on where they stand or what is computed beside them. Larger is nearer; equ
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,6 +15,8 @@ from fashreg.values import Rankings
 EMPTY = -(2**63)  # the key of a place that nobody takes
 _LOW = 0xFFFFFFFF
 _PAIR_BYTES = 1 << 21  # room for one block of fp64 products, so that it stays in the cache
+_LISTED = 1 << 16  # numbers of a block of listed pairs
+_CHECKED = 1 << 20  # numbers looked at together
 
 
 def score_pairs(queries: Tensor, gallery: Tensor, columns: Tensor) -> Tensor:
@@ -27,6 +30,25 @@ def score_pairs(queries: Tensor, gallery: Tensor, columns: Tensor) -> Tensor:
             block = (slice(start, start + step), slice(left, left + wide))
             rows = gallery[columns[block]].double()
             scores[block] = rows.mul_(queries[block[0], None].double()).sum(-1).float()
+    return scores
+
+
+def score_listed(queries: Tensor, gallery: Tensor, owner: Tensor, columns: Tensor) -> Tensor:
+    """(P,) fp32: the same score for single pairs, query owner[p] with gallery row columns[p].
+
+    gallery: (N, D) of any float type; fp32 numbers are what counts.
+    """
+    scores = torch.empty(len(owner), dtype=torch.float32, device=queries.device)
+    step = max(1, min(len(owner), _LISTED // queries.shape[1]))
+    wide = queries.double()
+    left = torch.empty(step, queries.shape[1], dtype=torch.float64, device=queries.device)
+    right = torch.empty_like(left)  # written over and over: fresh memory costs more than the products
+    for start in range(0, len(owner), step):
+        part = slice(start, min(start + step, len(owner)))
+        size = part.stop - start
+        torch.index_select(wide, 0, owner[part], out=left[:size])
+        right[:size] = gallery.index_select(0, columns[part]).float()
+        scores[part] = left[:size].mul_(right[:size]).sum(-1)
     return scores
 
 
@@ -57,30 +79,49 @@ def product_error(queries: Tensor, largest: Tensor, roundoff: float = 2.0**-24) 
 
 def checked_vectors(vectors: Tensor, what: str) -> Tensor:
     """`vectors` as detached fp32 (R, D), if they are finite numbers of a size that fp32 can multiply; ValueError."""
+    checked_blocks(vectors, what)
+    return vectors.detach().float()
+
+
+def checked_blocks(vectors: Tensor, what: str) -> Tensor:
+    """The length of the longest row of vectors (R, D), checked as above and read once, by blocks, without a copy."""
     if vectors.ndim != 2 or not vectors.dtype.is_floating_point or vectors.shape[1] == 0:
         raise ValueError(f"{what} must be float vectors (rows, D), got {vectors.dtype} {tuple(vectors.shape)}")
-    vectors = vectors.detach().float()
-    if vectors.numel():
-        low, high = torch.aminmax(vectors)
+    largest = torch.zeros((), device=vectors.device)
+    step = max(1, _CHECKED // vectors.shape[1])
+    for start in range(0, len(vectors), step):
+        rows = vectors.detach()[start : start + step].float()
+        low, high = torch.aminmax(rows)
         if not (torch.isfinite(low) and torch.isfinite(high)):
-            bad = (~torch.isfinite(vectors).all(1)).nonzero().flatten()
-            raise ValueError(f"{what}: row {int(bad[0])} holds NaN or infinity ({len(bad)} such rows)")
+            bad = (~torch.isfinite(rows).all(1)).nonzero().flatten()
+            raise ValueError(f"{what}: row {start + int(bad[0])} holds NaN or infinity")
         if max(-float(low), float(high)) * vectors.shape[1] ** 0.5 > 1e18:
             raise ValueError(f"{what} hold numbers too large for inner products in fp32; scale them to unit length")
-    return vectors
+        largest = torch.maximum(largest, torch.linalg.vector_norm(rows, dim=1).max())
+    return largest
 
 
 def pack(scores: Tensor, rank: Tensor) -> Tensor:
     """One int64 that orders like (score, then smaller rank): score bits above, inverted rank of the id below."""
     bits = (scores + 0.0).view(torch.int32)
-    ordered = torch.where(bits >= 0, bits, bits ^ 0x7FFFFFFF).long()
-    return (ordered << 32) | (_LOW - rank)
+    ordered = ((bits >> 31) & 0x7FFFFFFF).bitwise_xor_(bits).long()
+    return ordered.bitwise_left_shift_(32).bitwise_or_(_LOW - rank)
 
 
 def packed_scores(keys: Tensor) -> Tensor:
     """The scores in keys."""
     ordered = (keys >> 32).int()
     return torch.where(ordered >= 0, ordered, ordered ^ 0x7FFFFFFF).view(torch.float32)
+
+
+def largest(values: Tensor, k: int) -> Tensor:
+    """(Q, k): the k largest of each row (Q, n), largest first; numpy sorts many times faster than torch on the CPU."""
+    if values.device.type != "cpu":
+        return values.topk(k, 1).values
+    rows = values.numpy()
+    if rows.shape[1] > 8 * k:
+        rows = np.partition(rows, rows.shape[1] - k, axis=1)[:, -k:]
+    return torch.from_numpy(np.sort(rows, axis=1)[:, ::-1][:, :k].copy())
 
 
 def unpack(keys: Tensor, ids: Tensor) -> Rankings:

@@ -1,9 +1,10 @@
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fashreg.functional import pair_scores
+from fashreg.functional import exact_keys, neighbours, pair_scores, screened_search, screening
 from fashreg.functional.neighbours import WHOLE_RANKING, Gallery, nearest
 from fashreg.functional.pair_scores import rank_candidates, score_pairs
 from fashreg.functional.similarity import unit_rows
@@ -35,7 +36,7 @@ def random_rows(n, d=8, seed=0):
     return unit_rows(torch.randn(n, d, generator=torch.Generator().manual_seed(seed)))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     st.integers(1, 40), st.integers(0, 6), st.integers(1, 3), st.integers(1, 50), st.integers(0, 10**6), st.booleans()
 )
@@ -67,14 +68,153 @@ def test_nothing_depends_on_the_order_of_the_gallery_or_on_blocks():
     assert same(alone, first.ids[7:8], first.scores[7:8])
 
 
-def test_a_coarse_screening_changes_nothing(monkeypatch):
-    gallery, ids = unit_rows(1 + 0.1 * random_rows(900, 8)), torch.arange(900)
+@pytest.fixture
+def screened(monkeypatch):
+    """Galleries of a few hundred rows are screened as large ones are, by small tiles."""
+    monkeypatch.setattr(neighbours, "_SMALL", 1)
+    monkeypatch.setattr(neighbours, "_MANY", 1)
+    monkeypatch.setattr(screened_search, "_WIDTH", 32)
+    monkeypatch.setattr(screened_search, "_GROUP", 4)
+    monkeypatch.setattr(screened_search, "_TILE", 1 << 9)
+    monkeypatch.setattr(screened_search, "_BLOCK_BYTES", 1 << 12)
+
+    def way(integers, space=160):
+        monkeypatch.setattr(neighbours, "_FEW", 1)
+        monkeypatch.setattr(neighbours, "integers_pay", lambda device: integers)
+        monkeypatch.setattr(screened_search, "_SPACE", space)
+
+    return way
+
+
+@pytest.mark.parametrize("integers", [True, False])
+@pytest.mark.parametrize("space", [160, 1])
+@pytest.mark.parametrize("made", ["random", "far from zero", "outliers", "ties", "collapsed", "zero", "tiny"])
+def test_screening_loses_nothing(screened, integers, space, made):
+    screened(integers, space)
+    gallery = random_rows(300, 16)
+    if made == "far from zero":
+        gallery = unit_rows(1 + 0.05 * gallery)
+    elif made == "outliers":
+        gallery = torch.where(random_rows(300, 16, seed=1) > 0.7, 1000 * gallery, gallery)
+    elif made == "ties":
+        gallery = gallery.mul(3).round()
+    elif made == "collapsed":
+        gallery = gallery[:1].expand(300, 16).contiguous()
+    elif made == "zero":
+        gallery = gallery * 0
+    elif made == "tiny":
+        gallery = gallery * 1e-19
+    ids = torch.randperm(900, generator=torch.Generator().manual_seed(2))[:300]
+    queries = torch.cat([gallery[:20], random_rows(5, 16, seed=3)])
+    query_ids = torch.cat([ids[:20], torch.full((5,), -1)])
+    for k in (1, 7):
+        found = nearest(queries, gallery, ids, k, query_ids)
+        assert same(found, *plain(queries, gallery, ids, k, query_ids))
+
+
+@pytest.mark.parametrize("integers", [True, False])
+def test_own_sources_are_left_out(screened, integers):
+    gallery, ids = random_rows(200, 8).mul(2).round(), torch.arange(200) * 3
+    made = torch.Generator().manual_seed(5)
+    sources, asked = torch.randint(-1, 3, (200,), generator=made), torch.randint(-1, 4, (30,), generator=made)
+    for small in (True, False):
+        if small:
+            screened(integers)
+        found = nearest(gallery[:30], gallery, ids, 4, ids[:30], query_sources=asked, gallery_sources=sources)
+        for q in range(30):
+            kept = (sources != asked[q]) | (asked[q] < 0)
+            wanted = plain(gallery[q : q + 1], gallery[kept], ids[kept], 4, ids[q : q + 1])
+            assert found.ids[q].tolist() == wanted[0][0].tolist()
+            assert found.scores[q].tolist() == wanted[1][0].tolist()
+
+
+def test_a_source_that_owns_the_gallery_leaves_nothing(screened):
+    screened(True)
+    gallery, ids, sources = random_rows(200, 8), torch.arange(200), torch.full((200,), 7)
+    asked = torch.tensor([7, -1])
+    found = nearest(gallery[:2], gallery, ids, 3, query_sources=asked, gallery_sources=sources)
+    assert found.ids[0].tolist() == [-1, -1, -1]
+    assert found.ids[1, 0] == 1
+
+
+def test_a_bound_that_is_too_small_would_be_noticed(screened, monkeypatch):
+    screened(True)
+    gallery, ids = random_rows(3000, 8), torch.arange(3000)
+    wanted = plain(gallery[:8], gallery, ids, 5)
+    assert same(nearest(gallery[:8], gallery, ids, 5), *wanted)
+    bounds = screening.Screen.bounds
+    monkeypatch.setattr(screening.Screen, "bounds", lambda self, tiles: 0 * bounds(self, tiles))
+    assert not same(nearest(gallery[:8], gallery, ids, 5), *wanted)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 40), st.integers(1, 30), st.integers(0, 10**6), st.sampled_from([1e-12, 1.0, 1e9]), st.booleans())
+def test_rough_scores_keep_their_bound(n, d, seed, size, integers):
+    made = torch.Generator().manual_seed(seed)
+    queries = torch.randn(5, d, generator=made) * size
+    gallery = torch.randn(n, d, generator=made) ** 3 * size + torch.randn(d, generator=made)
+    screen = screening.Screen(queries, gallery[:3].double().mean(0), integers)
+    tiles, exact = screen.tiles(gallery, 16, 8), queries.double() @ gallery.double().T
+    seen = []
+    for tile, bound in zip(tiles, screen.bounds(tiles).T, strict=True):
+        there = tile.columns >= 0
+        products = screen.products(tile, slice(0, 5), screen.room(5 * len(tile)))[:, there].double()
+        rough = screen.offset[:, None] + (screen.step * tile.step)[:, None] * products
+        assert ((rough - exact[:, tile.columns[there]]).abs() <= bound[:, None]).all()
+        seen += tile.columns[there].tolist()
+    assert sorted(seen) == list(range(n))
+
+
+def test_integers_are_chosen_only_where_they_are_exact(monkeypatch):
+    screening.integers_pay.cache_clear()
+    whole = torch._int_mm
+    saturating = lambda a, b, **out: whole(a, b, **out).clamp(-(2**15), 2**15)  # noqa: E731
+    monkeypatch.setattr(torch, "_int_mm", saturating)
+    assert screening.integers_pay("cpu") is False
+    screening.integers_pay.cache_clear()
+    monkeypatch.delattr(torch, "_int_mm")
+    assert screening.integers_pay("cpu") is False
+    screening.integers_pay.cache_clear()
+    assert screening.integers_pay("somewhere else") is False
+
+
+@pytest.mark.parametrize("integers", [True, False])
+def test_the_precision_of_the_machine_changes_nothing(screened, integers, monkeypatch):
+    screened(integers)
+    gallery, ids = unit_rows(1 + 0.1 * random_rows(300, 8)), torch.arange(300)
     wanted = nearest(gallery[:50], gallery, ids, 5)
-    coarse = lambda a, b, out: out.copy_(a.bfloat16().float() @ b.bfloat16().float())  # noqa: E731
+    exactly = torch.mm
+
+    def coarse(a, b, out):
+        if a.dtype == torch.float64:
+            return exactly(a, b, out=out)
+        return out.copy_(a.bfloat16().float() @ b.bfloat16().float())
+
     monkeypatch.setattr(torch, "mm", coarse)
-    assert not torch.equal(nearest(gallery[:50], gallery, ids, 5).ids, wanted.ids)  # the bound is too small for bf16
     monkeypatch.setattr(torch, "get_float32_matmul_precision", lambda: "medium")
     assert same(nearest(gallery[:50], gallery, ids, 5), wanted.ids, wanted.scores)
+
+
+def test_block_scores_equal_single_scores_where_rounding_is_open(monkeypatch):
+    gallery = torch.tensor([[1.0, 2.0**-24], [1.0, 2.0**-24 + 2.0**-47], [1.0, 2.0**-25], [1.0, -(2.0**-25)]])
+    gallery = gallery.repeat(9, 1)  # halfway between two fp32 numbers, and just beside
+    ids, queries = torch.arange(36), torch.tensor([[1.0, 1.0], [1.0, -1.0]])
+    assert same(nearest(queries, gallery, ids, 36), *plain(queries, gallery, ids, 36))
+    single = []
+    scored = exact_keys.score_listed
+    monkeypatch.setattr(exact_keys, "score_listed", lambda *a: single.append(len(a[2])) or scored(*a))
+    nearest(queries, gallery, ids, 36)
+    assert sum(single) > 0
+
+
+def test_a_gallery_in_a_file_is_searched_in_place(tmp_path):
+    mapped = np.memmap(tmp_path / "vectors", dtype=np.float32, mode="w+", shape=(5000, 16))
+    mapped[:] = random_rows(5000, 16).numpy()
+    gallery, ids = torch.from_numpy(mapped), torch.arange(5000)
+    searched = Gallery(gallery, ids)
+    assert searched.vectors.data_ptr() == gallery.data_ptr()
+    found, wanted = searched.search(gallery[:99], 3), nearest(random_rows(5000, 16)[:99], random_rows(5000, 16), ids, 3)
+    assert same(found, wanted.ids, wanted.scores)
 
 
 def test_autocast_changes_nothing():
