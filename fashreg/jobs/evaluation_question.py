@@ -55,23 +55,16 @@ class Question:
             "queries_without_relevant": self.alone,
         }
 
-    def search(self, k: int, rows: slice | None = None) -> Rankings:
-        """The k best of each query, or of some queries."""
+    def search(self, k: int) -> Rankings:
+        """The k best of each query."""
         queries, gallery = self.queries, self.gallery
-        if rows is None:
-            vectors, ids, sources = queries.vectors, queries.ids, queries.sources
-        else:
-            vectors, ids = queries.vectors[rows], queries.ids[rows]
-            sources = None if queries.sources is None else queries.sources[rows]
-        if sources is None:
-            return nearest(vectors, gallery.vectors, gallery.ids, k, query_ids=ids)
         return nearest(
-            vectors,
+            queries.vectors,
             gallery.vectors,
             gallery.ids,
             k,
-            query_ids=ids,
-            query_sources=sources,
+            query_ids=queries.ids,
+            query_sources=queries.sources,
             gallery_sources=gallery.sources,
         )
 
@@ -97,14 +90,9 @@ class QuestionIndex:
             raise ValueError("the gallery of an evaluation is searched whole")
         side = self._question.gallery
         if self._gallery is None:
-            self._gallery = (
-                Gallery(side.vectors, side.ids)
-                if side.sources is None
-                else Gallery(side.vectors, side.ids, side.sources)
-            )
-        if side.sources is None or query_ids is None:
-            return self._gallery.search(vectors, k, query_ids)
-        return self._gallery.search(vectors, k, query_ids, query_sources=self._sources_of(query_ids))
+            self._gallery = Gallery(side.vectors, side.ids, side.sources)
+        asked = None if side.sources is None or query_ids is None else self._sources_of(query_ids)
+        return self._gallery.search(vectors, k, query_ids, query_sources=asked)
 
     def vectors(self) -> tuple[Tensor, Tensor]:
         """What is searched: (N, D) and ids (N,)."""
@@ -137,17 +125,14 @@ def question_of(vectors: Tensor, table: Table, codes: Codes, sources: Codes | No
     else:
         queries = _side(vectors, table, codes, sources, table.query & known)
         gallery = _side(vectors, table, codes, sources, table.gallery & known)
-    if sources is None:
-        relevance = relevance_from_labels(queries.labels, queries.ids, gallery.labels, gallery.ids)
-    else:
-        relevance = relevance_from_labels(
-            queries.labels,
-            queries.ids,
-            gallery.labels,
-            gallery.ids,
-            query_sources=queries.sources,
-            gallery_sources=gallery.sources,
-        )
+    relevance = relevance_from_labels(
+        queries.labels,
+        queries.ids,
+        gallery.labels,
+        gallery.ids,
+        query_sources=queries.sources,
+        gallery_sources=gallery.sources,
+    )
     return Question(queries, gallery, relevance, rule, int((counts(relevance) == 0).sum()))
 
 
