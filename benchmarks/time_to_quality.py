@@ -80,7 +80,7 @@ ARMS: dict[str, Callable[[Path, int], Watch]] = {
     "fashreg, head on cached features": lambda t, s: fashreg_arm(t, s, trainer=HEAD),
     "fashreg, recipe fashion-products": lambda t, s: fashreg_arm(t, s),
     "peer, head on cached features": lambda t, s: peer_arm(t, s, peer_head, lr=3e-3, epochs=5),
-    "peer, whole, multi-similarity": lambda t, s: peer_arm(t, s, peer_whole, kind="ms", lr=3e-4, epochs=3),
+    "peer, whole, multi-similarity": lambda t, s: peer_arm(t, s, peer_whole, kind="ms", lr=1e-3, epochs=3),
     "peer, whole, contrastive + memory": lambda t, s: peer_arm(t, s, peer_whole, kind="xbm", lr=3e-4, epochs=3),
     "peer, whole, our settings": lambda t, s: peer_arm(t, s, peer_whole, kind="ours", lr=3e-4, epochs=1),
 }
