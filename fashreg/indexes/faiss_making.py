@@ -91,10 +91,10 @@ def spare_training(structure: Any) -> None:
 
 
 def default_refine(structure: Any) -> int:
-    """Candidates a neighbour, beside some for all: 1 where codes are whole vectors or numbers of 8 bits, else 8."""
+    """Candidates a neighbour, beside some for all: 1 where codes are whole vectors or 8 bits a number, else 8."""
     codes = codes_of(structure)
-    fine = hasattr(codes, "sq") and codes.sq.bits >= 8
-    return 1 if fine or "Flat" in type(codes).__name__ else 8
+    fine = "Flat" in type(codes).__name__ or (hasattr(codes, "sq") and codes.sq.bits >= 8)
+    return 1 if fine and codes.d == structure.d else 8
 
 
 @contextmanager
