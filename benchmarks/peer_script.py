@@ -128,7 +128,7 @@ def peer_whole(
     """The whole network.
 
     kind: ms (multi-similarity with its miner), xbm (contrastive with a memory of 2,048), ours (multi-similarity with
-    the settings of our recipe: batch norm frozen, head ten times faster).
+    the settings of our recipe: batch norm frozen).
     """
     keep_freed_memory()
     torch.manual_seed(seed)
@@ -136,9 +136,7 @@ def peer_whole(
     watch.start = time.perf_counter()
     backbone, head = networks()
     network = torch.nn.Sequential(backbone, head).train()
-    faster = 10 if kind == "ours" else 1
-    groups = [{"params": backbone.parameters(), "lr": lr}, {"params": head.parameters(), "lr": lr * faster}]
-    optimizer = torch.optim.AdamW(groups, weight_decay=1e-4)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=lr, weight_decay=1e-4)
     loss: Any = losses.MultiSimilarityLoss()
     if kind == "xbm":
         loss = losses.CrossBatchMemory(losses.ContrastiveLoss(), WIDTH, memory_size=2048)

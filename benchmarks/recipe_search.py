@@ -3,7 +3,7 @@ the same way?
 
 Every arm trains two epochs (or as many as it says) on four fifths of the training styles and is judged after each epoch
 by map@r, leave-one-out, on the other fifth; the best epoch counts. The test split is never read. Each arm changes one
-thing of the recipe, or is a pytorch-metric-learning script (peer_script.py). Arms that the JSON file already has are
+thing of the base, which is the recipe with its head ten times faster (as it was when the search began), or is a pytorch-metric-learning script (peer_script.py). Arms that the JSON file already has are
 not run again, so a search that was interrupted goes on.
 
     python benchmarks/recipe_search.py --data FOLDER [--seeds 0] [--arms NAME ...] [--json FILE]
@@ -16,7 +16,6 @@ import json
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -36,7 +35,7 @@ Curve = list[tuple[float, float]]
 
 def ours(trainer: dict[str, Any] | None = None, **parts: Any) -> Callable[[Path, int], Curve]:
     def run(table: Path, seed: int) -> Curve:
-        settings = {"epochs": 2, "checkpoint_every": 0, **(trainer or {})}
+        settings = {"epochs": 2, "head_lr_factor": 10, "checkpoint_every": 0, **(trainer or {})}
         found = fashreg.train(
             "fashion-products", table=table, data=DATA, trainer=settings, seed=seed, quiet=True, **parts
         )
@@ -63,12 +62,10 @@ def peer(script: Callable[..., None], **settings: Any) -> Callable[[Path, int], 
 
 
 ARMS: dict[str, Callable[[Path, int], Curve]] = {
-    "recipe": ours(),
+    "base": ours(),
+    "head_lr_factor 1 (the recipe)": ours({"head_lr_factor": 1}),
     "lr 1e-4": ours({"lr": 1e-4}),
     "lr 1e-3": ours({"lr": 1e-3}),
-    "head_lr_factor 1": ours({"head_lr_factor": 1}),
-    "head_lr_factor 1, lr 1e-3": ours({"head_lr_factor": 1, "lr": 1e-3}),
-    "head_lr_factor 30": ours({"head_lr_factor": 30}),
     "freeze_batch_norm false": ours({"freeze_batch_norm": False}),
     "freeze_batch_norm false, head_lr_factor 1": ours({"freeze_batch_norm": False, "head_lr_factor": 1}),
     "out_dim 512": ours(head={"name": "projection", "out_dim": 512}),
@@ -116,7 +113,7 @@ def main() -> None:
                     options.json.write_text(json.dumps(found, indent=1))
             curve = found[name][str(seed)]["curve"]
             figures = "  ".join(f"{figure:.3f}" for _, figure in curve)
-            print(f"{name:<44} seed {seed}  {found[name][str(seed)]['seconds']:>5.0f} s  {figures}", flush=True)
+            print(f"{name:<44} seed {seed}  {figures}", flush=True)
     print(f"\n{'best map@r on held-out training styles':<44}   mean    min    max")
     best = {
         name: [max(f for _, f in found[name][str(seed)]["curve"]) for seed in options.seeds] for name in options.arms
@@ -127,11 +124,10 @@ def main() -> None:
 
 def run_one(data: Path, name: str, seed: int) -> dict[str, Any]:
     command = [sys.executable, __file__, "--data", str(data), "--one", name, str(seed)]
-    start = time.perf_counter()
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"{name}: {done.stderr[-2000:]}")
-    return {"seconds": round(time.perf_counter() - start, 1), "curve": json.loads(done.stdout.splitlines()[-1])}
+    return {"curve": json.loads(done.stdout.splitlines()[-1])}
 
 
 if __name__ == "__main__":

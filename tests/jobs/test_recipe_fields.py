@@ -19,4 +19,5 @@ def test_trainer_and_data_are_laid_over_those_of_the_recipe_as_set_does() -> Non
 
 def test_a_component_given_beside_the_recipe_replaces_the_whole_one() -> None:
     recipe, _ = _resolve({**RECIPE, "loss": {"name": "triplet", "margin": 0.3}}, None, {"loss": "contrastive"})
-    assert recipe.loss.name == "contrastive" and not recipe.loss.options
+    assert recipe.loss.name == "contrastive"
+    assert not recipe.loss.options
