@@ -3,8 +3,9 @@ the same way?
 
 Every arm trains two epochs (or as many as it says) on four fifths of the training styles and is judged after each epoch
 by map@r, leave-one-out, on the other fifth; the best epoch counts. The test split is never read. Each arm changes one
-thing of the base, which is the recipe with its head ten times faster (as it was when the search began), or is a pytorch-metric-learning script (peer_script.py). Arms that the JSON file already has are
-not run again, so a search that was interrupted goes on.
+thing of the base, which is the recipe with its head ten times faster (as it was when the search began), or is a
+pytorch-metric-learning script (peer_script.py). Arms that the JSON file already has are not run again, so a search that
+was interrupted goes on.
 
     python benchmarks/recipe_search.py --data FOLDER [--seeds 0] [--arms NAME ...] [--json FILE]
 """

@@ -117,7 +117,9 @@ LISTS = [
 ]
 
 
-@pytest.mark.parametrize(("options", "harms"), [({"kind": "hnsw"}, GRAPH), ({"kind": "ivf-pq"}, LISTS)], ids=str)
+@pytest.mark.parametrize(
+    ("options", "harms"), [({"kind": "hnsw"}, GRAPH), ({"kind": "ivf-pq"}, LISTS)], ids=["hnsw", "ivf-pq"]
+)
 def test_numbers_that_no_such_structure_has_are_refused(options, harms, tmp_path):
     filled(options).save(tmp_path / "i")
     path = tmp_path / "i" / "structure.safetensors"
