@@ -1,12 +1,13 @@
 # make demo: sets everything up, then runs the main job on the drawn Atelier set.
 # make test: sets everything up, then runs every check and test.
-# Both need only Python 3.11 or newer, as `python3` or as PYTHON=...
+# Both need only Python 3.11 or newer, as `python3` or as PYTHON=...; tests run in WORKERS processes.
 
 PYTHON ?= python3
 VENV ?= .venv
 DEMO ?= demo
 PRODUCTS ?= 300
 EPOCHS ?= 4
+WORKERS ?= 2
 BIN := $(VENV)/bin
 
 .PHONY: demo test lint browser clean
@@ -44,7 +45,7 @@ browser: $(VENV)/.installed-dev
 	$(BIN)/python tests/report/browser.py
 
 test: lint browser
-	$(BIN)/python -m pytest tests contrib
+	$(BIN)/python -m pytest -n $(WORKERS) tests contrib
 
 clean:
 	rm -rf $(VENV) $(DEMO) build dist .mypy_cache .ruff_cache .pytest_cache
