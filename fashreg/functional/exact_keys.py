@@ -15,6 +15,7 @@ from torch import Tensor
 from fashreg.functional.exclusion import Excluded
 from fashreg.functional.pair_scores import EMPTY, largest, pack, score_listed
 from fashreg.functional.similarity import full_precision
+from fashreg.functional.workers import Workers
 
 _WIDTH = 1024  # gallery rows of a tile; with _ROWS queries its products stay in the cache
 _ROWS = 256
@@ -31,12 +32,6 @@ class ExactTiles:
         self._wide = queries.double()
         lengths = torch.linalg.vector_norm(self._wide, dim=1)
         self._error = lengths * (largest * (queries.shape[1] + 8) * 2.0**-51)
-        self._room = torch.empty(_ROWS * _WIDTH, dtype=torch.float64, device=queries.device)
-
-    def chunks(self, rows: int = _ROWS) -> Iterator[slice]:
-        """The queries in parts."""
-        for start in range(0, len(self.queries), min(rows, _ROWS)):
-            yield slice(start, min(start + min(rows, _ROWS), len(self.queries)))
 
     def blocks(self, rows: int) -> Iterator[tuple[slice, Tensor]]:
         """The gallery in parts of about `rows`: where they stand and the rows in fp64."""
@@ -47,17 +42,18 @@ class ExactTiles:
     def scores(self, rows: slice, part: slice, block: Tensor) -> Iterator[tuple[slice, Tensor]]:
         """(q, n) fp32 scores of these queries by tiles of a gallery part; -inf where excluded."""
         own = self.excluded.own_within(rows, part.start, part.stop)
+        size = len(self._wide[rows])
+        room = self._wide.new_empty(size * min(_WIDTH, len(block)))
         for left in range(0, len(block), _WIDTH):
             tile = block[left : left + _WIDTH]
             columns = slice(part.start + left, part.start + left + len(tile))
-            found = self._tile(rows, tile, columns)
+            found = self._tile(rows, tile, columns, room[: size * len(tile)].view(size, len(tile)))
             positions = torch.arange(columns.start, columns.stop, device=found.device)
             self.excluded.cover(found, rows, positions, None if own is None else own - left, -torch.inf)
             yield columns, found
 
-    def _tile(self, rows: slice, tile: Tensor, columns: slice) -> Tensor:
+    def _tile(self, rows: slice, tile: Tensor, columns: slice, room: Tensor) -> Tensor:
         queries, error = self._wide[rows], self._error[rows, None]
-        room = self._room[: len(queries) * len(tile)].view(len(queries), len(tile))
         with full_precision(queries):
             wide = torch.mm(queries, tile.T, out=room)
         low = wide.sub_(error).float()
@@ -69,20 +65,24 @@ class ExactTiles:
         return low
 
 
-@torch.no_grad()
 def best_keys(tiles: ExactTiles, rank: Tensor | None, k: int, block_bytes: int) -> Tensor:
     """(Q, k) keys of the k best of each query, best first, every pair scored."""
-    n, d = tiles.gallery.shape
-    rows = max(1, min(_ROWS, block_bytes // (64 * (k + _WIDTH))))
-    width = max(_WIDTH, min(n, block_bytes // (16 * d), block_bytes // (64 * rows)))
-    found = torch.full((len(tiles.queries), k), EMPTY, device=tiles.queries.device)
-    for part, block in tiles.blocks(width):
-        for chunk in tiles.chunks(rows):
-            keys = [found[chunk]]
-            for columns, scores in tiles.scores(chunk, part, block):
-                ranks = _ranks(rank, columns, scores)
-                keys.append(pack(scores, ranks).masked_fill_(scores == -torch.inf, EMPTY))
-            found[chunk] = largest(torch.cat(keys, 1), k)
+    q, (n, d) = len(tiles.queries), tiles.gallery.shape
+    found = torch.full((q, k), EMPTY, device=tiles.queries.device)
+    with Workers(-(-q // _ROWS), found.device) as workers:
+        share = block_bytes // workers.size
+        rows = max(1, min(_ROWS, share // (64 * (k + _WIDTH))))
+        width = max(_WIDTH, min(n, block_bytes // (16 * d), share // (64 * rows)))
+        for part, block in tiles.blocks(width):
+
+            def merge(chunk: slice, part: slice = part, block: Tensor = block) -> None:
+                keys = [found[chunk]]
+                for columns, scores in tiles.scores(chunk, part, block):
+                    ranks = _ranks(rank, columns, scores)
+                    keys.append(pack(scores, ranks).masked_fill_(scores == -torch.inf, EMPTY))
+                found[chunk] = largest(torch.cat(keys, 1), k)
+
+            workers.each(merge, [slice(start, start + rows) for start in range(0, q, rows)])
     return found
 
 

@@ -24,9 +24,9 @@ from fashreg.values import Rankings
 
 WHOLE_RANKING = sys.maxsize  # a k that means: every gallery item
 _BLOCK_BYTES = 1 << 27
-_SMALL = 2048  # a gallery of fewer rows is scored whole
+_SMALL = 1024  # a gallery of fewer rows is scored whole
 _MANY = 32  # so is one of fewer than this times k rows
-_FEW = 64  # for fewer queries, rounding the gallery costs more than it saves
+_FEW = 96  # for fewer queries, rounding the gallery costs more than it saves
 _CENTRE = 4096  # rows whose mean stands for the mean of the gallery
 _WIDEST = 4096  # largest k that is screened for
 
@@ -136,15 +136,16 @@ class Gallery:
         n = len(self)
         if n < max(_SMALL, _MANY * k) or k > _WIDEST:
             return best_keys(self.exact(queries, excluded), self.rank, k, block_bytes)
-        integers = len(queries) >= _FEW and integers_pay(queries.device.type)
-        centre = self.vectors[:: -(-n // _CENTRE)].double().mean(0)
+        centre = None
+        if len(queries) >= _FEW and integers_pay(queries.device.type):
+            centre = self.vectors[:: -(-n // _CENTRE)].double().mean(0).float()
         keys = torch.empty(len(queries), k, dtype=torch.int64, device=queries.device)
         step = max(256, block_bytes // (2 * (12 * k + 8 * space_of(k) + 8 * queries.shape[1] + 100)))
         for start in range(0, len(queries), step):
             rows = torch.arange(start, min(start + step, len(queries)), device=queries.device)
             part, left_out = queries[start : start + step], excluded.of(rows)
             search = ScreenedSearch(self.vectors, self.rank, part, left_out, k)
-            found, hard = search.run(Screen(part, centre, integers))
+            found, hard = search.run(Screen(part, float(self.largest), centre))
             if hard.any():
                 at = hard.nonzero().flatten()
                 found[at] = best_keys(self.exact(part[at], left_out.of(at)), self.rank, k, block_bytes)

@@ -8,6 +8,8 @@ holds one rank for each relevant item of each query.
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -17,6 +19,7 @@ from fashreg.functional.judged import Judged
 from fashreg.functional.neighbours import Gallery
 from fashreg.functional.pair_scores import score_listed
 from fashreg.functional.relevance import counts, relevant_of
+from fashreg.functional.workers import Workers
 from fashreg.values import Relevance
 
 _BLOCK_BYTES = 1 << 27
@@ -96,16 +99,20 @@ class _Part:
         """Hold every score of these queries against their relevant items."""
         n, d = self.searched.vectors.shape
         width = max(1024, min(_SORTED_WIDTH, budget // (8 * d)))
-        for start in range(0, n, width):
-            part = slice(start, min(start + width, n))
-            block = self.searched.vectors[part].float().double()
-            for group in self.groups:
-                tiles = self.tiles.scores(group.rows, part, block)
-                if group.many:
-                    tiles = iter([(part, torch.cat([scores for _, scores in tiles], 1))])
-                for columns, scores in tiles:
-                    positions = torch.arange(columns.start, columns.stop, device=scores.device)
-                    group.count(scores, columns, self.searched.ranks_of(positions))
+        with Workers(len(self.groups), self.rows.device) as workers:
+            for start in range(0, n, width):
+                part = slice(start, min(start + width, n))
+                block = self.searched.vectors[part].float().double()
+                workers.each(partial(self._hold, part, block), self.groups)
+
+    def _hold(self, part: slice, block: Tensor, group: _Group) -> None:
+        """The scores of one block against what is relevant to one group of queries."""
+        tiles = self.tiles.scores(group.rows, part, block)
+        if group.many:
+            tiles = iter([(part, torch.cat([scores for _, scores in tiles], 1))])
+        for columns, scores in tiles:
+            positions = torch.arange(columns.start, columns.stop, device=scores.device)
+            group.count(scores, columns, self.searched.ranks_of(positions))
 
     def answers(self) -> list[tuple[Tensor, Tensor, Tensor | None]]:
         """[(H,) each: query, rank, gain]."""

@@ -10,19 +10,38 @@ bound. A query with too many candidates (all scores nearly equal) is given back 
 
 from __future__ import annotations
 
+import threading
+from functools import partial
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from fashreg.functional.exclusion import Excluded
 from fashreg.functional.pair_scores import EMPTY, largest, pack, packed_scores, score_listed
-from fashreg.functional.screening import Screen, Tile
+from fashreg.functional.screening import Screen
+from fashreg.functional.workers import Workers
 
-_GROUP = 32
-_WIDTH = 2048  # columns of a tile, more where k is large
-_TILE = 1 << 20  # products of a tile
+_GROUP = 32  # columns looked at together; a quarter of it where the gallery holds few groups for each of the k
+_WIDTH = 2048  # columns of a tile, more where k is large or queries are few
+_TILE = 1 << 21  # products of a tile
 _BLOCK_BYTES = 1 << 23  # gallery rows, in fp32, that are rounded together
 _SPACE = 160  # candidates that a query can hold beside 6 k
+
+
+class _Block:
+    """Gallery rows start..stop, in tiles. bounds: (Q, tiles) float64. places: (rows + 1,) where each row stands in the
+    tiles laid end to end; the last one answers for -1.
+    """
+
+    def __init__(self, screen: Screen, gallery: Tensor, start: int, stop: int, width: int, group: int) -> None:
+        self.start, self.stop = start, stop
+        self.tiles = screen.tiles(gallery[start:stop].float(), width, group)
+        self.bounds = screen.bounds(self.tiles)
+        columns = torch.cat([tile.columns for tile in self.tiles])
+        self.places = torch.full((stop - start + 1,), -1, device=columns.device)
+        self.places[columns] = torch.arange(len(columns), device=columns.device)
+        self.places[-1] = -1
 
 
 class ScreenedSearch:
@@ -33,10 +52,13 @@ class ScreenedSearch:
 
     def __init__(self, gallery: Tensor, rank: Tensor | None, queries: Tensor, excluded: Excluded, k: int) -> None:
         self.gallery, self.rank, self.queries, self.excluded, self.k = gallery, rank, queries, excluded, k
-        q, device = len(queries), queries.device
-        self.width = max(_WIDTH, _GROUP * (1 << (4 * k - 1).bit_length()))
+        q, (n, d), device = len(queries), gallery.shape, queries.device
+        self.group = _GROUP if n >= 4 * _GROUP * k else _GROUP // 4
+        self.width = max(_WIDTH, self.group * (1 << (4 * k - 1).bit_length()))
+        if q * self.width < _TILE:  # few queries: wider tiles, but a bounded copy of gallery rows that are not fp32
+            self.width = max(self.width, min(_TILE // q, 4 * _BLOCK_BYTES // d) // self.group * self.group)
         self.rows = max(16, _TILE // self.width)
-        self.block = max(self.width, _BLOCK_BYTES // (4 * gallery.shape[1]) // self.width * self.width)
+        self.block = max(self.width, _BLOCK_BYTES // (4 * d) // self.width * self.width)
         self.space = space_of(k)
         self.keys = torch.full((q, k), EMPTY, device=device)
         self.best = torch.full((q, k), -torch.inf, device=device)  # lower bounds on scores of k different items
@@ -45,37 +67,47 @@ class ScreenedSearch:
         self.upper = torch.empty(q, self.space, device=device)  # upper bounds on the scores of the candidates
         self.fill = torch.zeros(q, dtype=torch.int64, device=device)
         self.hard = torch.zeros(q, dtype=torch.bool, device=device)
+        self._own = threading.local()
 
     def run(self, screen: Screen) -> tuple[Tensor, Tensor]:
         """keys (Q, k), best first, and hard (Q,) bool: the queries whose keys mean nothing."""
-        n, room = len(self.gallery), screen.room(self.rows * (self.width + _GROUP))
-        for start in range(0, n, self.block):
-            stop = min(start + self.block, n)
-            tiles = screen.tiles(self.gallery[start:stop].float(), self.width, _GROUP)
-            bounds, places = screen.bounds(tiles), _places(tiles, stop - start)
-            for first in range(0, len(self.queries), self.rows):
-                rows = slice(first, first + self.rows)
-                own = self.excluded.own_within(rows, start, stop)
-                own = None if own is None else places[own]
-                for at, tile in enumerate(tiles):
-                    products = screen.products(tile, rows, room)
-                    columns = tile.columns + start
-                    if int(tile.columns[-1]) < 0:
-                        products[:, (tile.columns < 0).nonzero().flatten()] = screen.lowest
-                    here = None if own is None else own - at * self.width
-                    self.excluded.cover(products, rows, columns, here, screen.lowest)
-                    self._visit(
-                        products, columns, rows, screen.step[rows] * tile.step, screen.offset[rows], bounds[rows, at]
-                    )
-                if start == 0 or stop == n or int(self.fill[rows].sum()) > self.k * self.rows:
-                    self._settle(rows)
+        n = len(self.gallery)
+        parts = [slice(first, first + self.rows) for first in range(0, len(self.queries), self.rows)]
+        with Workers(len(parts), self.queries.device) as workers:
+            for start in range(0, n, self.block):
+                block = _Block(screen, self.gallery, start, min(start + self.block, n), self.width, self.group)
+                workers.each(partial(self._walk, screen, block), parts)
         return self.keys, self.hard
+
+    def _walk(self, screen: Screen, block: _Block, rows: slice) -> None:
+        """These queries through one block."""
+        room = self._room(screen)
+        own = self.excluded.own_within(rows, block.start, block.stop)
+        own = None if own is None else block.places[own]
+        for at, tile in enumerate(block.tiles):
+            products, columns = screen.products(tile, rows, room), tile.columns + block.start
+            if int(tile.columns[-1]) < 0:
+                products[:, (tile.columns < 0).nonzero().flatten()] = screen.lowest
+            here = None if own is None else own - at * self.width
+            self.excluded.cover(products, rows, columns, here, screen.lowest)
+            step = screen.step[rows] * tile.step
+            self._visit(products, columns, rows, step, screen.offset[rows], block.bounds[rows, at])
+        last = block.stop == len(self.gallery)
+        if last or block.start == 0 or int(self.fill[rows].sum()) > self.k * self.rows:
+            self._settle(rows)
+
+    def _room(self, screen: Screen) -> Tensor:
+        """Memory for the products of a tile, one for each thread and written over and over."""
+        if not hasattr(self._own, "room"):
+            self._own.room = screen.room(self.rows * (self.width + self.group))
+        room: Tensor = self._own.room
+        return room
 
     def _visit(
         self, products: Tensor, columns: Tensor, rows: slice, scale: Tensor, shift: Tensor, bound: Tensor
     ) -> None:
         """Collect what may be among the k in one tile. scale, shift, bound: (q,) float64."""
-        grouped = products.view(len(products), -1, _GROUP)
+        grouped = products.view(len(products), -1, self.group)
         tops = grouped.amax(2)
         if bool((self.keys[rows, -1] == EMPTY).any()):
             self._raise_floor(rows, tops, scale, shift - bound)
@@ -83,12 +115,14 @@ class ScreenedSearch:
         chosen = _positions(tops >= limit[:, None])
         if not len(chosen):
             return
-        members = grouped.view(-1, _GROUP).index_select(0, chosen)
+        members = grouped.view(-1, self.group).index_select(0, chosen)
         owner = torch.div(chosen, tops.shape[1], rounding_mode="floor")
         inside = _positions(members >= limit.index_select(0, owner)[:, None])
-        group = torch.div(inside, _GROUP, rounding_mode="floor")
+        group = torch.div(inside, self.group, rounding_mode="floor")
         owner = owner.index_select(0, group)
-        place = chosen.index_select(0, group).remainder_(tops.shape[1]).mul_(_GROUP).add_(inside.remainder(_GROUP))
+        place = (
+            chosen.index_select(0, group).remainder_(tops.shape[1]).mul_(self.group).add_(inside.remainder(self.group))
+        )
         value = members.view(-1).index_select(0, inside).double()
         upper = value.mul_(scale.index_select(0, owner)).add_((shift + bound).index_select(0, owner))
         self._collect(rows, owner, columns.index_select(0, place), upper)
@@ -144,15 +178,6 @@ class ScreenedSearch:
 def space_of(k: int) -> int:
     """Candidates that a query can hold between two settlings."""
     return 6 * k + _SPACE
-
-
-def _places(tiles: list[Tile], size: int) -> Tensor:
-    """(size + 1,): where each row of the block stands in its tiles laid end to end; the last one answers for -1."""
-    columns = torch.cat([tile.columns for tile in tiles])
-    places = torch.full((size + 1,), -1, device=columns.device)
-    places[columns] = torch.arange(len(columns), device=columns.device)
-    places[size] = -1
-    return places
 
 
 def _positions(mask: Tensor) -> Tensor:

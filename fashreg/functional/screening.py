@@ -19,6 +19,7 @@ import time
 from dataclasses import dataclass
 from functools import cache
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -51,35 +52,41 @@ class Tile:
 class Screen:
     """Queries (Q, D) fp32, ready to be multiplied with tiles of a gallery.
 
-    centre: (D,) fp64, about the mean of the gallery; any value is right. integers: int8 products or fp32 ones.
+    largest: no gallery row is longer. centre: (D,) fp32, about the mean of the gallery, for int8 products; any value is
+    right. None: fp32 products.
     """
 
-    def __init__(self, queries: Tensor, centre: Tensor, integers: bool) -> None:
-        self.integers, depth = integers, queries.shape[1]
-        self.codes, self.step = _rounded(queries) if integers else (queries, queries.new_ones(len(queries)))
-        self.centre = centre if integers else torch.zeros_like(centre)
-        self.offset = torch.mv(queries.double(), self.centre)
-        slack = 1 + (depth + 8) * 2 * _UNIT_ROUNDOFF  # of the lengths below, computed in fp32
-        self._length = slack * _lengths(queries)
-        if integers:
-            kept = self.codes.float() * self.step[:, None]
-            self._kept, self._lost = slack * _lengths(kept), slack * _lengths(queries - kept)
-        else:
+    def __init__(self, queries: Tensor, largest: float, centre: Tensor | None) -> None:
+        self.centre, self.largest = centre, _slack(queries.shape[1]) * largest
+        self._length = _slack(queries.shape[1]) * _lengths(queries)
+        if centre is None:
+            self.codes, self.step = queries, torch.ones_like(self._length)
+            self.offset = torch.zeros_like(self._length)
             roundoff = _FLOAT_ROUNDOFF[torch.get_float32_matmul_precision()]
-            self._kept, self._lost = torch.zeros_like(self._length), self._length * ((depth + 8) * roundoff)
-        self._centre_length = float(torch.linalg.vector_norm(self.centre))
-        self.step = self.step.double()
+            self._kept, self._lost = self.offset, self._length * ((queries.shape[1] + 8) * roundoff)
+            self._centre_length = 0.0
+        else:
+            step = (queries.abs().amax(1) / _MOST).clamp_(min=1e-30)
+            whole = (queries / step[:, None]).round_().clamp_(-_MOST, _MOST)
+            self.codes, self.step = whole.to(torch.int8), step.double()
+            self.offset = torch.mv(queries.double(), centre.double())
+            kept = whole.mul_(step[:, None])
+            self._kept = _slack(queries.shape[1]) * _lengths(kept)
+            self._lost = _slack(queries.shape[1]) * _lengths(queries - kept)
+            self._centre_length = float(torch.linalg.vector_norm(centre.double()))
 
     def tiles(self, block: Tensor, width: int, multiple: int) -> list[Tile]:
         """Gallery rows (n, D) fp32 cut into tiles of about `width`, each a multiple of `multiple` rows long."""
-        columns = torch.arange(len(block), device=block.device)
-        if not self.integers:
-            return [_plain(block[at : at + width], columns[at : at + width], multiple)
-                    for at in range(0, len(block), width)]  # fmt: skip
-        block = block - self.centre.float()
-        low, high = block.aminmax(dim=1)
-        order = torch.maximum(-low, high).argsort()
-        return [_coded(block[at], at, multiple) for at in torch.split(order, width)]
+        if self.centre is None:
+            columns = torch.arange(len(block), device=block.device)
+            tiles = [Tile(block[at : at + width], columns[at : at + width], 1.0, self.largest, 0.0)
+                     for at in range(0, len(block), width)]  # fmt: skip
+        else:
+            block = block - self.centre
+            sizes = block.abs().amax(1)
+            order = torch.from_numpy(np.argsort(sizes.numpy())) if sizes.device.type == "cpu" else sizes.argsort()
+            tiles = [_coded(block.index_select(0, at), at, float(sizes[at[-1]])) for at in torch.split(order, width)]
+        return [*tiles[:-1], _padded(tiles[-1], multiple)]
 
     def bounds(self, tiles: list[Tile]) -> Tensor:
         """(Q, tiles) float64: how far `offset + step * tile.step * product` may lie from a score in fp32."""
@@ -92,26 +99,25 @@ class Screen:
         """(q, n) int32 or fp32, written into `room`: fresh memory would cost more than the product."""
         left = self.codes[rows]
         out = room[: len(left) * len(tile)].view(len(left), len(tile))
-        if self.integers:
+        if self.centre is not None:
             return torch._int_mm(left, tile.codes.T, out=out)
         with full_precision(left):
             return torch.mm(left, tile.codes.T, out=out)
 
     def room(self, size: int) -> Tensor:
         """Memory for products."""
-        return torch.empty(size, dtype=torch.int32 if self.integers else torch.float32, device=self.codes.device)
+        kind = torch.float32 if self.centre is None else torch.int32
+        return torch.empty(size, dtype=kind, device=self.codes.device)
 
     @property
     def lowest(self) -> float:
         """What stands for an excluded item among the products."""
-        return LOWEST if self.integers else -torch.inf
+        return -torch.inf if self.centre is None else LOWEST
 
 
-def _rounded(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Whole numbers (R, D) int8 and the step (R,) between them, one for each row."""
-    low, high = rows.aminmax(dim=1)
-    step = (torch.maximum(-low, high) / _MOST).clamp(min=1e-30)
-    return (rows / step[:, None]).round_().clamp_(-_MOST, _MOST).to(torch.int8), step
+def _slack(depth: int) -> float:
+    """Lengths of rows are computed in fp32; times this they are no shorter than the true ones."""
+    return 1 + (depth + 8) * 2 * _UNIT_ROUNDOFF
 
 
 def _lengths(rows: Tensor) -> Tensor:
@@ -119,21 +125,13 @@ def _lengths(rows: Tensor) -> Tensor:
     return lengths.double()
 
 
-def _coded(rows: Tensor, columns: Tensor, multiple: int) -> Tile:
-    """A tile of centred rows in whole numbers of one step."""
-    low, high = rows.aminmax()
-    step = max(-float(low), float(high), 1e-28) / _MOST
-    whole = (rows / step).round_().clamp_(-_MOST, _MOST)
-    slack = 1 + (rows.shape[1] + 8) * 2 * _UNIT_ROUNDOFF
+def _coded(rows: Tensor, columns: Tensor, size: float) -> Tile:
+    """A tile of centred rows in whole numbers of one step. size: the largest number in them. `rows` is overwritten."""
+    step, slack = max(size, 1e-28) / _MOST, _slack(rows.shape[1])
     length = slack * float(_lengths(rows).max())
-    lost = slack * float(_lengths(rows - whole * step).max()) + 4 * _UNIT_ROUNDOFF * length
-    return _padded(Tile(whole.to(torch.int8), columns, step, length, lost), multiple)
-
-
-def _plain(rows: Tensor, columns: Tensor, multiple: int) -> Tile:
-    """A tile of rows as they are."""
-    slack = 1 + (rows.shape[1] + 8) * 2 * _UNIT_ROUNDOFF
-    return _padded(Tile(rows, columns, 1.0, slack * float(_lengths(rows).max()), 0.0), multiple)
+    whole = (rows / step).round_().clamp_(-_MOST, _MOST)
+    lost = slack * float(_lengths(rows.add_(whole, alpha=-step)).max()) + 4 * _UNIT_ROUNDOFF * length
+    return Tile(whole.to(torch.int8), columns, step, length, lost)
 
 
 def _padded(tile: Tile, multiple: int) -> Tile:

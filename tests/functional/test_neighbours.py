@@ -153,7 +153,8 @@ def test_rough_scores_keep_their_bound(n, d, seed, size, integers):
     made = torch.Generator().manual_seed(seed)
     queries = torch.randn(5, d, generator=made) * size
     gallery = torch.randn(n, d, generator=made) ** 3 * size + torch.randn(d, generator=made)
-    screen = screening.Screen(queries, gallery[:3].double().mean(0), integers)
+    largest = torch.linalg.vector_norm(gallery, dim=1).max().item()
+    screen = screening.Screen(queries, largest, gallery[:3].mean(0) if integers else None)
     tiles, exact = screen.tiles(gallery, 16, 8), queries.double() @ gallery.double().T
     seen = []
     for tile, bound in zip(tiles, screen.bounds(tiles).T, strict=True):
