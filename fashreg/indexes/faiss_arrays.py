@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fashreg.indexes.faiss_arrays_only import for_arrays
 from fashreg.indexes.faiss_graph import fill_graph, graph_arrays
 from fashreg.indexes.faiss_making import codes_of, faiss_threads, library
 from fashreg.indexes.faiss_structure import Structure
@@ -36,7 +37,7 @@ def structure_arrays(structure: Structure) -> dict[str, Tensor]:
     if (trained := _trained(inside)) is not None:
         found["trained"] = faiss.vector_to_array(trained)
     if structure.lists:
-        found["centroids"] = inside.quantizer.reconstruct_n(0, structure.lists)
+        found["centroids"] = for_arrays(inside.quantizer, "reconstruct_n")(0, structure.lists)
         found["lists"] = _lists_of_rows(inside, structure.slots)
     tensors = {name: torch.from_numpy(array) for name, array in found.items()}
     return {**tensors, **(graph_arrays(inside, structure.slots) if structure.is_graph else {})}
@@ -70,7 +71,7 @@ def restore_structure(structure: Structure, vectors: Tensor, arrays: Mapping[str
         elif structure.is_graph:
             slots = fill_graph(inside, vectors, arrays)
         elif len(vectors):
-            inside.add(vectors.numpy())
+            for_arrays(inside, "add")(vectors.numpy())
     structure.faiss.ntotal, structure.slots = len(slots), slots
     return True
 
@@ -151,8 +152,8 @@ def _fill_lists(inside: Any, vectors: Tensor, arrays: Mapping[str, Tensor]) -> N
         raise ValueError(f"{len(vectors)} rows need as many list numbers, and there are {_form(lists)}")
     if len(lists) and not 0 <= int(lists.min()) <= int(lists.max()) < inside.nlist:
         raise ValueError(f"list numbers go from 0 to {inside.nlist - 1}")
-    inside.quantizer.train(centroids.numpy())
-    inside.quantizer.add(centroids.numpy())
+    for_arrays(inside.quantizer, "train")(centroids.numpy())
+    for_arrays(inside.quantizer, "add")(centroids.numpy())
     if hasattr(inside, "precompute_table"):
         inside.precompute_table()
     numbers, rows = lists.numpy().astype(np.int64), np.ascontiguousarray(vectors.numpy())

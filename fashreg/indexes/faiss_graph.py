@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fashreg.indexes.faiss_arrays_only import for_arrays
 from fashreg.indexes.faiss_making import library
 from fashreg.indexes.slots import Slots
 
@@ -19,7 +20,9 @@ def graph_arrays(graph_index: Any, slots: Slots) -> dict[str, Tensor]:
 
     graph, rows, width = graph_index.hnsw, slots.rows, graph_index.d
     empty = (rows < 0).nonzero().flatten().tolist()
-    gone = [graph_index.storage.reconstruct(slot) for slot in empty] or [np.zeros((0, width), dtype=np.float32)]
+    gone = [for_arrays(graph_index.storage, "reconstruct")(slot) for slot in empty] or [
+        np.zeros((0, width), dtype=np.float32)
+    ]
     return {
         "slots": rows.clone(),
         "gone": torch.from_numpy(np.concatenate(gone).reshape(-1, width)),
@@ -41,7 +44,7 @@ def fill_graph(graph_index: Any, vectors: Tensor, arrays: Mapping[str, Tensor]) 
     steps = faiss.vector_to_array(graph.cum_nneighbor_per_level)
     offsets = _checked_offsets(levels.numpy(), links.numpy(), entry.numpy(), steps, len(rows))
     if len(rows):
-        graph_index.storage.add(places.contiguous().numpy())
+        for_arrays(graph_index.storage, "add")(places.contiguous().numpy())
         faiss.copy_array_to_vector(levels.numpy(), graph.levels)
         faiss.copy_array_to_vector(offsets, graph.offsets)
         graph.neighbors.resize(len(links))

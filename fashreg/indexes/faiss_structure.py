@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fashreg.indexes.faiss_arrays_only import for_arrays
 from fashreg.indexes.faiss_making import (
     Kind,
     codes_of,
@@ -111,9 +112,9 @@ class Structure:
             self.faiss.reset()
         with faiss_threads(self.threads):
             if not self.ready:
-                self.faiss.train(every.vectors[:: -(-count // _TRAIN_ROWS)].contiguous().numpy())
+                for_arrays(self.faiss, "train")(every.vectors[:: -(-count // _TRAIN_ROWS)].contiguous().numpy())
             if len(rows):
-                self.faiss.add((every.vectors if anew else every.some(rows)).contiguous().numpy())
+                for_arrays(self.faiss, "add")((every.vectors if anew else every.some(rows)).contiguous().numpy())
         self.slots.take(rows)
 
     def renew(self, count: int) -> None:
@@ -138,7 +139,8 @@ class Structure:
             fetch = min(len(self.slots), round((fetch + self.slots.empty) / share))
         with faiss_threads(self.threads):
             try:
-                _, found = self.faiss.search(queries.numpy(), fetch, params=self._parameters(selector, share))
+                ask = for_arrays(self.faiss, "search")
+                _, found = ask(queries.numpy(), fetch, params=self._parameters(selector, share))
             except RuntimeError:
                 if selector is None:
                     raise
