@@ -195,10 +195,8 @@ def show(row: Numbers) -> None:
         elif arm in row:
             seconds, ratio = row[arm]["seconds"], f"{row[arm]['seconds'] / floor:8.2f}" if floor else f"{'-':>8}"
             numbers = "  ".join(f"{k} {v:.4f}" for k, v in row[arm].items() if "@" in k)
-            print(
-                f"{row['N']:8d}  {arm:24}{seconds:9.2f}{ratio}{row[arm]['cpu_seconds']:9.2f}{row[arm]['peak_mib']:9.0f}  {numbers}",
-                flush=True,
-            )
+            cells = f"{seconds:9.2f}{ratio}{row[arm]['cpu_seconds']:9.2f}{row[arm]['peak_mib']:9.0f}"
+            print(f"{row['N']:8d}  {arm:24}{cells}  {numbers}", flush=True)
 
 
 def version(package: str) -> str | None:
