@@ -1,7 +1,7 @@
 """The exact scores of whole blocks: fp64 products, each the fp32 score that `score_pairs` gives for that pair.
 
 A product summed in any order lies within D 2^-52 |q| |g| of the sum that defines the score. Where both ends of that
-interval round to one fp32 number, that number is the score; the few pairs that remain (about one in a million) are
+interval round to one fp32 number, that number is the score; the few pairs that remain (some in a million) are
 scored singly. So blocks may be cut as one likes, on any machine, and the scores stay the same to the last bit.
 """
 
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from fashreg.functional.exclusion import Excluded
-from fashreg.functional.pair_scores import EMPTY, largest, pack, score_listed
+from fashreg.functional.pair_scores import EMPTY, largest, pack, positions, score_listed
 from fashreg.functional.similarity import full_precision
 from fashreg.functional.workers import Workers
 
@@ -48,8 +48,8 @@ class ExactTiles:
             tile = block[left : left + _WIDTH]
             columns = slice(part.start + left, part.start + left + len(tile))
             found = self._tile(rows, tile, columns, room[: size * len(tile)].view(size, len(tile)))
-            positions = torch.arange(columns.start, columns.stop, device=found.device)
-            self.excluded.cover(found, rows, positions, None if own is None else own - left, -torch.inf)
+            there = torch.arange(columns.start, columns.stop, device=found.device)
+            self.excluded.cover(found, rows, there, None if own is None else own - left, -torch.inf)
             yield columns, found
 
     def _tile(self, rows: slice, tile: Tensor, columns: slice, room: Tensor) -> Tensor:
@@ -58,10 +58,11 @@ class ExactTiles:
             wide = torch.mm(queries, tile.T, out=room)
         low = wide.sub_(error).float()
         high = wide.add_(2 * error).float()
-        if torch.equal(low, high):
-            return low
-        owner, place = (low != high).nonzero(as_tuple=True)
-        low[owner, place] = score_listed(self.queries[rows], self.gallery[columns], owner, place)
+        unclear = positions(low != high)
+        if len(unclear):
+            owner = torch.div(unclear, len(tile), rounding_mode="floor")
+            scores = score_listed(self.queries[rows], self.gallery[columns], owner, unclear % len(tile))
+            low.view(-1).index_copy_(0, unclear, scores)
         return low
 
 

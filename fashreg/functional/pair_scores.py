@@ -124,6 +124,13 @@ def largest(values: Tensor, k: int) -> Tensor:
     return torch.from_numpy(np.sort(rows, axis=1)[:, ::-1][:, :k].copy())
 
 
+def positions(mask: Tensor) -> Tensor:
+    """Where a mask is true, counted through all of it row by row; on the CPU numpy finds them several times faster."""
+    if mask.device.type != "cpu":
+        return mask.flatten().nonzero().flatten()
+    return torch.from_numpy(np.flatnonzero(mask.numpy()))
+
+
 def unpack(keys: Tensor, ids: Tensor) -> Rankings:
     """Keys (Q, K) as rankings; ids: (N,) by rank, ascending."""
     empty = keys == EMPTY

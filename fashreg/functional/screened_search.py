@@ -13,12 +13,11 @@ from __future__ import annotations
 import threading
 from functools import partial
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from fashreg.functional.exclusion import Excluded
-from fashreg.functional.pair_scores import EMPTY, largest, pack, packed_scores, score_listed
+from fashreg.functional.pair_scores import EMPTY, largest, pack, packed_scores, positions, score_listed
 from fashreg.functional.screening import Screen
 from fashreg.functional.workers import Workers
 
@@ -112,12 +111,12 @@ class ScreenedSearch:
         if bool((self.keys[rows, -1] == EMPTY).any()):
             self._raise_floor(rows, tops, scale, shift - bound)
         limit = _as_limit((self.floor[rows] - shift - bound) / scale, products)
-        chosen = _positions(tops >= limit[:, None])
+        chosen = positions(tops >= limit[:, None])
         if not len(chosen):
             return
         members = grouped.view(-1, self.group).index_select(0, chosen)
         owner = torch.div(chosen, tops.shape[1], rounding_mode="floor")
-        inside = _positions(members >= limit.index_select(0, owner)[:, None])
+        inside = positions(members >= limit.index_select(0, owner)[:, None])
         group = torch.div(inside, self.group, rounding_mode="floor")
         owner = owner.index_select(0, group)
         place = (
@@ -163,7 +162,7 @@ class ScreenedSearch:
             return
         alive = self.upper[rows, :width] >= self.floor[rows, None]
         alive &= torch.arange(width, device=fill.device) < fill[:, None]
-        at = _positions(alive)
+        at = positions(alive)
         owner = torch.div(at, width, rounding_mode="floor")
         columns = self.columns[rows, :width].reshape(-1).index_select(0, at).long()
         scores = score_listed(self.queries[rows], self.gallery, owner, columns)
@@ -178,13 +177,6 @@ class ScreenedSearch:
 def space_of(k: int) -> int:
     """Candidates that a query can hold between two settlings."""
     return 6 * k + _SPACE
-
-
-def _positions(mask: Tensor) -> Tensor:
-    """Where a mask is true, counted through all of it; numpy is several times faster here."""
-    if mask.device.type != "cpu":
-        return mask.flatten().nonzero().flatten()
-    return torch.from_numpy(np.flatnonzero(mask.numpy()))
 
 
 def _as_limit(limit: Tensor, products: Tensor) -> Tensor:
