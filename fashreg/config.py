@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_serializer, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_serializer, model_validator
 
 from fashreg.component import nearest
 from fashreg.config_data import DataConfig
 from fashreg.config_trainer import TrainerConfig
 from fashreg.errors import RecipeError
+from fashreg.licences import checked_licence
 from fashreg.strict_yaml import read_yaml
 
 
@@ -53,6 +54,9 @@ class Recipe(BaseModel):
     model_config = ConfigDict(extra="forbid", validate_assignment=True)
 
     description: str = Field("", description="what the recipe is for, one or two sentences; `fashreg recipes` shows it")
+    licence: Annotated[str, AfterValidator(checked_licence)] | None = Field(
+        None, description="of the model that is trained, for its card: an SPDX identifier (CC-BY-NC-4.0) or the Hub's"
+    )
     data: DataConfig = Field(description="the table and how to read it")
     backbone: ComponentConfig = Field(description="pictures to features")
     head: ComponentConfig = Field(ComponentConfig(name="projection"), description="features to embeddings")

@@ -26,6 +26,7 @@ LEVELS = {
             "config_data",
             "config_trainer",
             "hookspecs",
+            "licences",
             "strict_yaml",
         ),
         0,

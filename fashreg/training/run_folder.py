@@ -32,6 +32,7 @@ RECIPE, ENVIRONMENT, METRICS, CHECKPOINTS, MODEL, LOCK = (
 MAY_CHANGE = frozenset(
     {
         "description",
+        "licence",
         "data.workers",
         "data.decoded",
         "data.root",
