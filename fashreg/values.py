@@ -49,6 +49,91 @@ class Embedded:
         """The same rows on another device."""
         return replace(self, vectors=self.vectors.to(device), labels=self.labels.to(device), ids=self.ids.to(device))
 
+    @property
+    def width(self) -> int:
+        """D, the number of dimensions."""
+        return int(self.vectors.shape[1])
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether a gradient is wanted for the vectors."""
+        return self.vectors.requires_grad
+
+
+_NO_DIRECTION = 1e-12  # a row shorter than this stays as it is where others are made unit
+
+
+class AffineEmbedded(Embedded):
+    """References that are an affine image of stored rows, r_j = scale * u_j + shift, not written out unless asked.
+
+    stored: (M, D) float, the rows u. scale, shift: (D,) float. labels, ids: (M,) int64. unit: every row r_j is divided
+    by its length where it is read. A memory that moves all its rows by one map keeps (M, D) numbers untouched and hands
+    out this; losses that know the form score it block by block (`fashreg.functional.blocks`), every other reader takes
+    `vectors` and gets the same numbers. No gradient goes to any of it. It is a view of what it is given: valid as long
+    as that is left alone. `dataclasses.replace` does not take it apart.
+    """
+
+    __slots__ = ("scale", "shift", "stored")
+
+    stored: Tensor
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(
+        self, stored: Tensor, scale: Tensor, shift: Tensor, labels: Tensor, ids: Tensor, unit: bool = False
+    ) -> None:
+        given = {"stored": stored, "scale": scale, "shift": shift, "labels": labels, "ids": ids}
+        m, *wide = stored.shape
+        if not (len(wide) == 1 and scale.shape == shift.shape == (*wide,) and labels.shape == ids.shape == (m,)):
+            shapes = ", ".join(f"{name} {tuple(value.shape)}" for name, value in given.items())
+            raise ValueError(
+                f"AffineEmbedded takes stored (M, D), scale (D,), shift (D,), labels (M,), ids (M,); got {shapes}"
+            )
+        for name, value in given.items():
+            whole = not (value.dtype.is_floating_point or value.dtype.is_complex)
+            if whole != (name in ("labels", "ids")):
+                kind = "integers (int64)" if name in ("labels", "ids") else "real numbers"
+                raise ValueError(f"AffineEmbedded.{name} must be {kind}, got {value.dtype}")
+            if name not in ("labels", "ids"):
+                value = value.detach()
+            object.__setattr__(self, name, value)
+        object.__setattr__(self, "unit", unit)
+
+    @property
+    def vectors(self) -> Tensor:
+        """The rows (M, D) written out: in fp32, or fp64 where stored so. Made anew at every call."""
+        wide = self.stored if self.stored.dtype.itemsize > 4 else self.stored.float()
+        rows = wide * self.scale.to(wide.dtype) + self.shift.to(wide.dtype)
+        if not self.unit:
+            return rows
+        length = rows.norm(dim=1, keepdim=True)
+        return rows.mul_(length > _NO_DIRECTION).div_(length.clamp_min_(_NO_DIRECTION))
+
+    def __len__(self) -> int:
+        return int(self.stored.shape[0])
+
+    def __repr__(self) -> str:
+        return f"AffineEmbedded(stored={tuple(self.stored.shape)} {self.stored.dtype}, unit={self.unit})"
+
+    @property
+    def width(self) -> int:
+        """D, the number of dimensions."""
+        return int(self.stored.shape[1])
+
+    @property
+    def requires_grad(self) -> bool:
+        """Never."""
+        return False
+
+    def detach(self) -> Self:
+        """Itself: it has no graph."""
+        return self
+
+    def to(self, device: Any) -> Self:
+        """The same rows on another device."""
+        stored, scale, shift = self.stored.to(device), self.scale.to(device), self.shift.to(device)
+        return type(self)(stored, scale, shift, self.labels.to(device), self.ids.to(device), self.unit)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rankings:

@@ -96,7 +96,7 @@ def _references(loss: Any, batch: Embedded, references: Embedded | Tensor | None
         raise ValueError(f"{name}: references must be an Embedded, got {type(references).__name__}")
     if not loss.accepts_references:
         raise ValueError(f"{name} compares the batch with its own proxies only and takes no references (no memory)")
-    if references.vectors.shape[1] != batch.vectors.shape[1]:
-        widths = f"{batch.vectors.shape[1]} dimensions and the references {references.vectors.shape[1]}"
+    if references.width != batch.width:
+        widths = f"{batch.width} dimensions and the references {references.width}"
         raise ValueError(f"{name}: the batch has {widths}; both must come from the same head")
     return references
