@@ -9,7 +9,10 @@
     ├── RecipeError                  (ValueError) the recipe or an override is wrong
     ├── DataError                    (ValueError) the table or a picture is wrong
     ├── ModelError                   (ValueError) a model, index or run folder is damaged or does not fit
-    └── BusyError                    another process writes to the same folder
+    ├── BusyError                    another process writes to the same folder
+    └── HubError                     the Hub refuses, fails, or serves something else than it says
+        ├── HubConflictError         the branch moved while a push was on its way
+        └── HubOfflineError          not in the cache, and the network is off or not there
 
 Every message says what was asked, what is true, and what to type. Facts are kept as attributes.
 `assert` is for our own mistakes and never for the user's.
@@ -83,3 +86,19 @@ class ModelError(FashregError, ValueError):
 
 class BusyError(FashregError):
     """Another process is writing to the same folder."""
+
+
+class HubError(FashregError):
+    """The Hub refuses, fails, or serves something else than it says; `status` is its HTTP status, if it answered."""
+
+    def __init__(self, message: str, *, repo: str = "", revision: str | None = None, status: int | None = None) -> None:
+        super().__init__(message)
+        self.repo, self.revision, self.status = repo, revision, status
+
+
+class HubConflictError(HubError):
+    """The branch moved while a push was on its way; nothing of the push is there."""
+
+
+class HubOfflineError(HubError):
+    """Asked for and not in the cache, while the network is off or the Hub cannot be reached."""

@@ -45,7 +45,7 @@ LEVELS = {
         ),
         1,
     ),
-    **dict.fromkeys(("assembly", "functional"), 2),
+    **dict.fromkeys(("assembly", "functional", "hub"), 2),
     **dict.fromkeys(ROOMS, 3),
     **dict.fromkeys(("encoder", "storage", "learners", "training"), 4),
     **dict.fromkeys(("jobs", "doctor"), 5),
@@ -55,7 +55,7 @@ LEVELS = {
 ONLY_IN = {
     "timm": ("backbones/timm.py",),
     "faiss": ("indexes/",),
-    "huggingface_hub": ("hub.py", "backbones/timm.py"),
+    "huggingface_hub": ("hub/", "backbones/timm.py"),
     "accelerate": ("training/",),
     "pluggy": ("hookspecs.py", "plugins.py"),
     "jinja2": ("report/",),
