@@ -20,9 +20,10 @@ $(VENV)/.installed: $(BIN)/python pyproject.toml contrib/fashreg-lite0/pyproject
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e . -e contrib/fashreg-lite0
 	touch $@
 
-$(VENV)/.installed-dev: $(VENV)/.installed contrib/template/pyproject.toml contrib/fashreg-milvus/pyproject.toml
+$(VENV)/.installed-dev: $(VENV)/.installed contrib/template/pyproject.toml contrib/fashreg-milvus/pyproject.toml \
+		plugins/fashreg-acbn/pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]' -e contrib/fashreg-lite0 \
-		-e contrib/fashreg-milvus -e contrib/template
+		-e contrib/fashreg-milvus -e contrib/template -e plugins/fashreg-acbn
 	touch $@
 
 # The main job. Each line is a command that a person would type; PRODUCTS and EPOCHS make it shorter.
@@ -45,7 +46,7 @@ browser: $(VENV)/.installed-dev
 	$(BIN)/python tests/report/browser.py
 
 test: lint browser
-	$(BIN)/python -m pytest -n $(WORKERS) tests contrib
+	$(BIN)/python -m pytest -n $(WORKERS) tests contrib plugins
 
 clean:
 	rm -rf $(VENV) $(DEMO) build dist .mypy_cache .ruff_cache .pytest_cache

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 #: distribution -> (kind, name) of the components it brings.
 KNOWN_PLUGINS: dict[str, tuple[tuple[str, str], ...]] = {
+    "fashreg-acbn": (("memory", "acbn"),),
     "fashreg-lite0": (("backbone", "lite0"),),
     "fashreg-milvus": (("index", "milvus"),),
 }

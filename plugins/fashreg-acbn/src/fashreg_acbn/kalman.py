@@ -1,0 +1,33 @@
+"""A scalar Kalman filter for quantities that walk at random and are seen through noise, applied number by number.
+
+Model: the truth moves by a step of variance q, an observation z of it has an error of variance r.
+
+    predict   p- = p + q
+    gain      K  = p- / (p- + r)
+    update    m' = m + K (z - m),    p' = (1 - K) p-
+
+Only q/r and the first p/r matter. In the long run K tends to a limit L with q/r = L^2 / (1 - L): an exponential average
+whose gain is right from the first step on. With q = 0 and p = r after the first observation, m is the running mean.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def gain(p: Tensor, r: Tensor) -> Tensor:
+    """Share K of the way towards the observation: p / (p + r), and 1 where both are 0."""
+    return torch.where(p + r > 0, p / (p + r), 1.0)
+
+
+def kalman_step(m: Tensor, p: Tensor, z: Tensor, q: Tensor, r: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Estimate m with variance p, and an observation z of it: the new m and p, and the gain K. Shapes broadcast."""
+    p = p + q
+    k = gain(p, r)
+    return torch.lerp(m, z, k.expand_as(m)), (1.0 - k) * p, k
+
+
+def steady_gain(q: Tensor, r: Tensor) -> Tensor:
+    """The gain that `kalman_step` tends to: p- = (q + sqrt(q^2 + 4 q r)) / 2 divided by p- + r."""
+    return gain((q + (q * q + 4.0 * q * r).sqrt()) / 2.0, r)

@@ -1,0 +1,284 @@
+"""A cross-batch memory whose stored rows are moved, at every step, to the moments of the present embedding."""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Callable
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from fashreg.functional.similarity import totals_dtype
+from fashreg.memories.xbm import XBMMemory
+from fashreg.values import AffineEmbedded, Embedded
+from fashreg_acbn.kalman import gain, steady_gain
+from fashreg_acbn.matching import matched, matching_factor
+from fashreg_acbn.moments import Moments, batch_moments, small_sample_factor
+
+_WIDE = ("scale", "shift", "sums", "level", "spread", "seen")  # buffers in double precision
+_HOST = ("since_rebase", "loosened")  # counters that stay on the host
+_MOST_BITS = 8  # |log2 scale| beyond which the rows are written out
+_BLOCK = 4096  # rows written out at once
+
+
+class ACBNMemory(XBMMemory):
+    """A cross-batch memory that follows the drift: its rows keep the mean and the spread of the present embedding.
+
+    Rows made by older weights lie elsewhere than the present weights would put them. In each dimension the rows R in
+    memory are moved to a wanted mean and standard deviation before the loss sees them,
+
+        r' = (r - mean(R)) / std(R) * wanted std + wanted mean
+
+    where the wanted moments are, by `kind`, those of the present batch ("xbn"), a Kalman filter's estimate from all
+    batches so far ("adaptive"), or an exponential average with the filter's final gain ("ema"). The filter: the
+    moments walk at random with variance q a step, a batch shows them with an error of variance r;
+    p- = p + q, K = p- / (p- + r), m += K (z - m), p = (1 - K) p-.
+
+    One step is align(batch), loss(batch, read()), optimiser step, push(batch), as with xbm, and costs as much: the map
+    of all rows is kept as one scale and shift per dimension (O(B D) a step), and read() hands out an AffineEmbedded,
+    which contrastive, infonce and multi-similarity score as it is; other losses get it written out.
+
+    Source: Ajanthan, Ma, van den Hengel, Gould, "Adaptive Cross Batch Normalization for Metric Learning", 2023,
+        https://arxiv.org/abs/2303.17127
+
+    Differs from the paper: its text was not at hand, only the principle (moment matching at every iteration, a Kalman
+    filter of five equations). Ours are: the values of q, r, p0; population statistics; the filter on the std and not on
+    the variance; where rows are normalised; all guards; the push after the step, as in xbm. docs/acbn.md lists them.
+
+    Guards: fewer than 2 B rows in memory (or M, if that is less) are left alone; a factor std/std stays within 1/4 and
+    4; a dimension without spread is only shifted. A batch's worth in independent rows is estimated from its labels
+    (`fashreg_acbn.moments`). Below `min_effective`, "xbn" takes its mean only, and the filters trust it less, r growing
+    as 1/worth; a single class says nothing about the spread. A batch that is not finite is refused, nothing changes.
+
+    State beside xbm's, all in buffers: scale, shift (D,), sums (2, D) of the stored rows and of their squares, level
+    and spread (2, D): the filters' m and p for mean and std, seen (2,), since_rebase, loosened. All ranks that are
+    given the same gathered batches hold the same state; `checksum` shows it.
+
+    See also: xbm (the memory it is built on: ring, warm-up, exclusion, fill); contrastive, multi-similarity.
+
+    Args:
+        capacity: M, number of rows remembered.
+        embed_dim: D, width of the embedding.
+        kind: "adaptive" (Kalman), "xbn" (the batch's own moments), "ema" (the filter's final gain from the start).
+        q: variance of the moments' walk in one step; with r = 1 the gain ends at 0.095 for 0.01, 0.5 for 0.5. Larger
+            for large batches and large learning rates.
+        r: variance of a batch's moments around the true ones; 0 trusts every batch. Only q/r and p0/r matter.
+        p0: variance of the estimate after the first batch; p0 = r makes the filter begin as a running mean.
+        noise: "scalar" takes q, r and p0 as they are, one gain for all dimensions; "principled" multiplies r and p0
+            with what sampling theory says, var / B for a mean and var / (2 (B - 1)) for a std, and q with the mean
+            variance of a dimension, so that dimensions of little spread follow faster. B is the batch's worth.
+        placement: "unit" keeps rows of length 1 and, when they are read, divides the moved rows by their length; "raw"
+            keeps embeddings before normalisation and leaves that to the loss, so drift in length is followed, too.
+        min_effective: the worth below which a batch is trusted less, see Guards; 1 trusts any.
+        unbiased: widen the std of a batch by what small samples lose on the average; false takes it as it is.
+        batch_weight: weight of loss(batch, batch).
+        memory_weight: weight of loss(batch, memory).
+        start_step: optimiser steps without the memory; the filters begin with it.
+        exclusion: "id" gives every row its image's id; "slot" only those of the latest push, see xbm.
+        fill: "gradual", or "sampled" from the training images when it starts, see xbm.
+        dtype: how rows are stored; the moments are always kept in double precision.
+    """
+
+    scale: Tensor
+    shift: Tensor
+    sums: Tensor
+    level: Tensor
+    spread: Tensor
+    seen: Tensor
+    since_rebase: Tensor
+    loosened: Tensor
+
+    def __init__(
+        self,
+        capacity: Annotated[int, Field(gt=0)] = 8192,
+        *,
+        embed_dim: Annotated[int, Field(gt=0)],
+        kind: Literal["adaptive", "xbn", "ema"] = "adaptive",
+        q: Annotated[float, Field(ge=0)] = 0.01,
+        r: Annotated[float, Field(ge=0)] = 1.0,
+        p0: Annotated[float, Field(ge=0)] = 1.0,
+        noise: Literal["scalar", "principled"] = "scalar",
+        placement: Literal["unit", "raw"] = "unit",
+        min_effective: Annotated[float, Field(ge=1)] = 8.0,
+        unbiased: bool = True,
+        batch_weight: Annotated[float, Field(ge=0)] = 1.0,
+        memory_weight: Annotated[float, Field(ge=0)] = 1.0,
+        start_step: Annotated[int, Field(ge=0)] = 1000,
+        exclusion: Literal["id", "slot"] = "id",
+        fill: Literal["gradual", "sampled"] = "gradual",
+        dtype: Literal["float32", "bfloat16"] = "float32",
+    ) -> None:
+        super().__init__(
+            capacity,
+            embed_dim=embed_dim,
+            batch_weight=batch_weight,
+            memory_weight=memory_weight,
+            start_step=start_step,
+            exclusion=exclusion,
+            fill=fill,
+            unit=placement == "unit",
+            dtype=dtype,
+        )
+        if kind not in ("adaptive", "xbn", "ema"):
+            raise ValueError(f'kind must be "adaptive", "xbn" or "ema", got {kind!r}')
+        if noise not in ("scalar", "principled") or placement not in ("unit", "raw"):
+            raise ValueError(
+                f'noise must be "scalar" or "principled", placement "unit" or "raw"; got {noise!r}, {placement!r}'
+            )
+        for name, value in (("q", q), ("r", r), ("p0", p0), ("min_effective", min_effective - 1)):
+            if not (math.isfinite(value) and value >= 0):
+                raise ValueError(f"{name} must be finite and not negative (min_effective: 1 or more), got {value}")
+        self.kind, self.noise, self.placement = kind, noise, placement
+        self.q, self.r, self.p0, self.min_effective, self.unbiased = q, r, p0, min_effective, unbiased
+        for name, shape in zip(_WIDE, ((embed_dim,),) * 2 + ((2, embed_dim),) * 3 + ((2, 1),), strict=True):
+            self.register_buffer(name, torch.zeros(shape, dtype=torch.float64))
+        self.scale.fill_(1.0)
+        for name in _HOST:
+            self.register_buffer(name, torch.zeros((), dtype=torch.int64))
+
+    @torch.no_grad()
+    def align(self, batch: Embedded) -> None:
+        """Count one optimiser step, take in the moments of the batch (B, D), and move the rows in memory to them.
+
+        Several processes: give the gathered batch, so that the moments are those of all rows on every rank.
+        """
+        super().align(batch)
+        if not self._started() or not len(batch):
+            return
+        now = batch_moments(batch.vectors, batch.labels)
+        if not bool(torch.isfinite(now.mean).all()):
+            self._storable(batch)  # names the row
+        factor_known = self._observe(now)
+        if len(self) >= max(1, min(2 * len(batch), self.capacity)):
+            self._match(factor_known)
+
+    def read(self) -> AffineEmbedded:
+        """Filled slots in slot order, moved to the present moments: n rows with n <= M; no gradient.
+
+        With placement "unit" they have length 1. Valid until the next align, push, load or reset.
+        """
+        kept = super().read()
+        return AffineEmbedded(
+            kept.vectors, self.scale.float(), self.shift.float(), kept.labels, kept.ids, unit=self.unit
+        )
+
+    @torch.no_grad()
+    def push(self, batch: Embedded) -> None:
+        """Remember the batch's rows (B, D), B <= M, where the present map puts them; ignored in warm-up."""
+        start, n = int(self.write_pos), len(batch)
+        head = min(n, self.capacity - start)
+        slots = (self.emb[start : start + head], self.emb[: n - head])
+        before = _sums(*slots, like=self.sums) if self._started() else None
+        super().push(batch)
+        if before is not None:
+            self.sums = self.sums + (_sums(*slots, like=self.sums) - before)
+            self.since_rebase += n
+
+    @torch.no_grad()
+    def reset(self) -> None:
+        """Forget everything, the warm-up and the filters too: as newly made."""
+        super().reset()
+        self.scale = torch.ones_like(self.scale)
+
+    def reinflate(self) -> None:
+        """Make the filters as uncertain as after their first batch, so that they follow quickly again.
+
+        For a loop of one's own, when the learning rate is raised or the data change; after a fall it is not needed.
+        """
+        self.loosened.fill_(1)
+
+    def moments(self) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation (D,) of the rows in memory as they stand now, before any normalisation."""
+        n = max(1, len(self))
+        mean = self.sums[0] / n
+        spread = (self.sums[1] / n - mean * mean).clamp_min(0.0).sqrt()
+        return torch.addcmul(self.shift, mean, self.scale), spread * self.scale.abs()
+
+    def checksum(self) -> int:
+        """A number that is equal on all ranks while they hold the same memory. Reads all of it: once in a while."""
+        value = 0
+        for tensor in self.state_dict().values():
+            data = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+            value = zlib.crc32(data.tobytes(), value)
+        return value
+
+    def extra_repr(self) -> str:
+        """Shown by print()."""
+        return f"{super().extra_repr()}, {self.kind}, q={self.q:g}, r={self.r:g}"
+
+    def _observe(self, now: Moments) -> Tensor:
+        """Take a batch's moments into the filters; (2, 1), whether there is a wanted mean and a wanted std."""
+        like = self.level
+        worth = now.effective.to(like.dtype)
+        std = now.std * small_sample_factor(now.effective) if self.unbiased else now.std
+        z = torch.stack((now.mean, std)).to(like.dtype)
+        enough = torch.stack((torch.ones_like(worth), worth - (self.min_effective if self.kind == "xbn" else 1.5)))
+        counts = (enough >= 0).view(2, 1)
+        first = counts & (self.seen == 0)
+        q, r, p0 = self._variances(worth, torch.where(self.seen[1] > 0, self.level[1], z[1]))
+        p = (p0.expand_as(like) if int(self.loosened) else self.spread) + q
+        if self.kind == "xbn":
+            k = torch.ones_like(like)
+        else:
+            k = gain(p, r) if self.kind == "adaptive" else steady_gain(q, r).expand_as(like)
+        k = torch.where(counts, torch.where(first, 1.0, k), 0.0)
+        self.level = torch.lerp(self.level, z, k)
+        self.spread = torch.where(first, p0, (1.0 - k) * p)
+        self.seen = self.seen + counts
+        self.loosened.fill_(0)
+        return counts if self.kind == "xbn" else self.seen > 0
+
+    def _variances(self, worth: Tensor, std: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """q, r and p0 for means and stds, broadcasting to (2, D); std: (D,) of a dimension, worth: of the batch."""
+        q, r, p0 = (torch.as_tensor(v, dtype=std.dtype, device=std.device) for v in (self.q, self.r, self.p0))
+        if self.noise == "scalar":
+            return q, r * (self.min_effective / worth).clamp_min(1.0), p0
+        variance = std * std
+        error = torch.stack((variance / worth, variance / (2.0 * (worth - 1.0).clamp_min(0.5))))
+        return q * variance.mean(), r * error, p0 * error
+
+    def _match(self, wanted: Tensor) -> None:
+        """Move the rows in memory to the filters' moments; wanted: (2, 1), which of the two are known."""
+        if int(self.since_rebase) >= self.capacity or bool((self.scale.log2().abs() > _MOST_BITS).any()):
+            self._rebase()
+        mean, std = self.moments()
+        factor = torch.where(wanted[1], matching_factor(std, self.level[1]), 1.0)
+        self.scale, self.shift = matched(self.scale, self.shift, mean, factor, self.level[0])
+
+    def _rebase(self) -> None:
+        """Write the moved rows out, so that scale is 1 and shift 0 again; about every M / B steps."""
+        self.sums = torch.zeros_like(self.sums)
+        for start in range(0, len(self), _BLOCK):
+            rows = self.emb[start : min(start + _BLOCK, len(self))]
+            rows.copy_(torch.addcmul(self.shift, rows.to(self.scale.dtype), self.scale))
+            self.sums += _sums(rows, like=self.sums)
+        self.scale, self.shift = torch.ones_like(self.scale), torch.zeros_like(self.shift)
+        self.since_rebase.zero_()
+
+    def _storable(self, batch: Embedded) -> Tensor:
+        """The rows u that the present map puts where the batch's rows are, or ValueError; see xbm."""
+        super()._storable(batch)
+        rows = batch.vectors.detach().to(self.scale.device, self.scale.dtype)
+        return ((rows - self.shift) / self.scale).to(self.emb.dtype)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> ACBNMemory:
+        """Follow a move to another device; the moments keep their precision and the counters stay on the host."""
+        kept = {name: self._buffers.pop(name) for name in (*_WIDE, *_HOST)}
+        super()._apply(fn, recurse)
+        for name, buffer in kept.items():
+            assert buffer is not None
+            moved = buffer if name in _HOST else buffer.to(self.emb.device, totals_dtype(self.emb))
+            self.register_buffer(name, moved)
+        return self
+
+
+def _sums(*rows: Tensor, like: Tensor) -> Tensor:
+    """(2, D): the sum of the rows and of their squares, in the precision of `like`."""
+    total = torch.zeros_like(like)
+    for part in rows:
+        wide = part.to(like.dtype)
+        total += torch.stack((wide.sum(0), (wide * wide).sum(0)))
+    return total
