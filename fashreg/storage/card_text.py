@@ -1,0 +1,73 @@
+"""Markdown from values that may hold anything: tables, bullets, and texts that stay texts."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fashreg.storage.card_metadata import public
+
+Rows = list[tuple[str, str]]
+
+_MOST = 500
+_TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  # they reorder what stands around them
+_MARKS = str.maketrans({"<": "&lt;", "[": "\\[", "]": "\\]", "`": "'", "*": "\\*", "\\": "\\\\"})
+
+
+def said(text: str) -> str:
+    """A text on one line that Markdown shows as it is: no HTML, links, code, or control characters."""
+    shown = "".join(
+        c for c in text if c.isspace() or (unicodedata.category(c) not in ("Cc", "Cs") and c not in _TURNING)
+    )
+    plain = " ".join(shown.split())
+    return (plain if len(plain) <= _MOST else plain[: _MOST - 1] + "…").translate(_MARKS)
+
+
+def cell(text: str) -> str:
+    """A text within a table."""
+    return said(text).replace("|", "\\|")
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table of cells that are Markdown already."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def bullets(points: Sequence[str]) -> str:
+    """A list."""
+    return "\n".join(f"- {point}" for point in points)
+
+
+def recorded(tree: Mapping[str, Any], place: str = "") -> Rows:
+    """Name and value of everything plain in a tree, components on one line; both are Markdown already."""
+    rows: Rows = []
+    for key, value in tree.items():
+        name = f"{place}.{key}" if place else str(key)
+        if isinstance(value, Mapping) and "name" in value:
+            rows.append((cell(name), cell(spec(value))))
+        elif isinstance(value, Mapping):
+            rows += recorded(value, name)
+        elif isinstance(value, str | int | float | bool) and value != "":
+            rows.append((cell(name), cell(plain(value))))
+    return rows
+
+
+def spec(value: Any) -> str:
+    """A component with its options: `multi-similarity (alpha 2, base 0.5)`."""
+    if not isinstance(value, Mapping):
+        return plain(value)
+    options = value.get("config") if isinstance(value.get("config"), Mapping) else value
+    given = [f"{k} {plain(v)}" for k, v in (options or {}).items() if k not in ("name", "plugin", "version")]
+    joined = ", ".join(given)
+    origin = f", {value['plugin']} {value.get('version', '')}".rstrip() if value.get("plugin") else ""
+    return f"{value.get('name')}{f' ({joined})' if given else ''}{origin}"
+
+
+def plain(value: Any) -> str:
+    """A value in a few characters; of an absolute path its last part."""
+    if isinstance(value, float):
+        return f"{value:g}"
+    return public(re.sub(r"\s+", " ", str(value)))
