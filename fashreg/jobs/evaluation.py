@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import Tensor
@@ -116,7 +116,16 @@ def evaluate_table(
                 kept[chosen] = embed_table(encoder, table, trainer, batch_size=batch_size, task=chosen)
         return kept[chosen]
 
-    return _Judging(vectors, table, asking or Asking()).evaluation(evaluators, config, task)
+    chosen = asking or Asking()
+    found = _Judging(vectors, table, chosen).evaluation(evaluators, config, task)
+    return replace(found, model=_origin(encoder)) if chosen.details else found
+
+
+def _origin(encoder: Encoder) -> dict[str, str]:
+    """Whose answers an evaluation holds: the encoder by its weights, and where on the Hub it came from."""
+    known = getattr(encoder, "origin", None)
+    told = {name: getattr(known, name, None) for name in ("repo", "commit")}
+    return {"fingerprint": encoder.fingerprint(), **{name: str(value) for name, value in told.items() if value}}
 
 
 def evaluate_vectors(

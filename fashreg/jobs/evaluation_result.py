@@ -81,6 +81,8 @@ class Evaluation:
     counts: queries, gallery, queries_without_relevant. intervals: metric -> (low, high), 95 % over queries, or over
     groups of them that have the same value in the column `resampled`. slices:
     column -> value -> the metrics of the queries with that value, and their number as `support`.
+    model: whose answers these are: `fingerprint` of the encoder, and `repo` and `commit` where it came from the Hub;
+    None for vectors of unknown origin.
     items: a row for each picture (of a large table: for those that asked or answered): id, image, label, attributes.
     The last four are None where they were not kept.
     """
@@ -92,6 +94,7 @@ class Evaluation:
     intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
     resampled: str | None = None
     slices: dict[str, dict[str, Slice]] = field(default_factory=dict)
+    model: dict[str, str] | None = None
     per_query: PerQuery | None = None
     neighbours: Neighbours | None = None
     items: list[Item] | None = None
@@ -107,6 +110,7 @@ class Evaluation:
             "counts": self.counts,
             "slices": self.slices,
             "protocol": self.protocol.as_dict(),
+            "model": self.model,
         }
 
     @classmethod
@@ -121,6 +125,7 @@ class Evaluation:
                 intervals={str(n): (float(low), float(high)) for n, (low, high) in _part(document, "intervals")},
                 resampled=_text(document.get("resampled")),
                 slices={str(c): _slices(values) for c, values in _part(document, "slices")},
+                model=_origin(document.get("model")),
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"this is not the result of an evaluation ({type(error).__name__}: {error})") from error
@@ -155,6 +160,12 @@ def _part(document: Mapping[str, Any], name: str) -> Any:
 def _text(value: Any) -> str | None:
     if value is not None and not isinstance(value, str):
         raise TypeError(f"{value!r} is no name")
+    return value
+
+
+def _origin(value: Any) -> dict[str, str] | None:
+    if value is not None and not (isinstance(value, dict) and all(isinstance(v, str) for v in value.values())):
+        raise TypeError(f"{value!r} does not say whose answers these are")
     return value
 
 

@@ -17,8 +17,10 @@ from fashreg.encoder import Encoder
 from fashreg.errors import RecipeError
 from fashreg.interfaces import Evaluator, Reranker, Sampler
 from fashreg.jobs.evaluation import Asking, evaluate_table
+from fashreg.storage.card_metadata import public
 from fashreg.training.checkpoint import seed_everything
 from fashreg.training.processes import Processes
+from fashreg.training.run_folder import versions
 from fashreg.training.schedule import total_steps
 from fashreg.training.session import Session
 from fashreg.training.source import table_source
@@ -37,7 +39,9 @@ class Tables:
 
 @dataclass
 class Parts:
-    """Everything that was built. replaced: recipe fields that objects or classes were given for, as specs."""
+    """Everything that was built. replaced: recipe fields that objects or classes were given for, as specs. data: what
+    the model will be trained and chosen on, for its card.
+    """
 
     encoder: Encoder
     loss: Any
@@ -49,6 +53,7 @@ class Parts:
     batches: int
     rerankers: list[Reranker] = field(default_factory=list)
     replaced: dict[str, Any] = field(default_factory=dict)
+    data: dict[str, Any] = field(default_factory=dict)
 
     def make_sampler(self, experience: Experience, processes: Processes) -> Sampler:
         """The sampler of an experience for this process."""
@@ -99,7 +104,8 @@ class Parts:
 
     def _provenance(self) -> dict[str, Any]:
         named = {"loss": self.loss, "memory": self.memory, "learner": self.learner}
-        return {name: spec_of(part, registered=False) for name, part in named.items() if part is not None}
+        specs = {name: spec_of(part, registered=False) for name, part in named.items() if part is not None}
+        return {"data": self.data, **specs, "environment": versions()}
 
 
 def read_tables(recipe: Recipe, source: Any = None) -> Tables:
@@ -147,6 +153,7 @@ def assemble(recipe: Recipe, tables: Tables, objects: Mapping[str, Any]) -> Part
         facts=facts,
         batches=len(made("sampler")),
         rerankers=[build("reranker", item, facts=facts) for item in objects.get("rerankers", recipe.rerankers)],
+        data=_data_facts(tables),
     )
     built = {"backbone": backbone, "head": head, "loss": loss, "memory": memory, "learner": parts.learner}
     for name in objects:
@@ -176,6 +183,15 @@ def _table_facts(table: Table) -> dict[str, Any]:
         "num_images": len(table),
         "attributes": {name: len(attribute.names) for name, attribute in table.attributes.items()},
     }
+
+
+def _data_facts(tables: Tables) -> dict[str, Any]:
+    """The tables by size and fingerprint, and by the name of their file alone."""
+    facts: dict[str, Any] = {"table": public(tables.train.source)}
+    for name, table in (("train", tables.train), ("validation", tables.validation)):
+        if table is not None:
+            facts[name] = {"pictures": len(table), "classes": table.num_classes, "sha256": table.fingerprint}
+    return facts
 
 
 def _written(component: Any) -> dict[str, Any]:

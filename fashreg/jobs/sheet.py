@@ -21,7 +21,18 @@ def write_sheet(
     *,
     labels: Sequence[str | None] | None = None,
 ) -> Path:
-    """Draw queries (left) and their hits (right, best first) and save a PNG.
+    """Draw queries with their hits, as `draw_sheet` does, and save a PNG."""
+    sheet = draw_sheet(queries, answers, labels=labels)
+    out = Path(path)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    sheet.save(out, format="PNG")
+    return out
+
+
+def draw_sheet(
+    queries: Sequence[Any], answers: Sequence[Sequence[dict[str, Any]]], *, labels: Sequence[str | None] | None = None
+) -> Image.Image:
+    """Queries (left) and their hits (right, best first).
 
     queries: pictures (path or PIL image; None leaves the place empty). answers: hits of `Gallery.search`. labels: the
     query's label where known: hits of the same label get a green frame, others a grey one.
@@ -44,10 +55,7 @@ def write_sheet(
                 (left - 2, top - 2, left + CELL + 1, top + CELL + 1), outline=SAME if same else OTHER, width=3
             )
             draw.text((left, top + CELL + 2), f"{hit['score']:.3f}\n{_short(str(hit.get('label', '')))}", fill=INK)
-    out = Path(path)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(out, format="PNG")
-    return out
+    return sheet
 
 
 def _paste(sheet: Image.Image, picture: Image.Image, left: int, top: int) -> None:
