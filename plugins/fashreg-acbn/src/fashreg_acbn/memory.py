@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import zlib
 from collections.abc import Callable
 from typing import Annotated, Literal
@@ -11,15 +10,14 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from fashreg.functional.similarity import totals_dtype
 from fashreg.memories.xbm import XBMMemory
 from fashreg.values import AffineEmbedded, Embedded
-from fashreg_acbn.kalman import gain, steady_gain
+from fashreg_acbn.filtering import MomentFilter
 from fashreg_acbn.matching import matched, matching_factor
-from fashreg_acbn.moments import Moments, batch_moments, small_sample_factor
+from fashreg_acbn.moments import batch_moments
+from fashreg_acbn.precise import apply_but_keep
 
-_WIDE = ("scale", "shift", "sums", "level", "spread", "seen")  # buffers in double precision
-_HOST = ("since_rebase", "loosened")  # counters that stay on the host
+_WIDE = ("scale", "shift", "sums")  # buffers in double precision
 _MOST_BITS = 8  # |log2 scale| beyond which the rows are written out
 _BLOCK = 4096  # rows written out at once
 
@@ -53,9 +51,9 @@ class ACBNMemory(XBMMemory):
     (`fashreg_acbn.moments`). Below `min_effective`, "xbn" takes its mean only, and the filters trust it less, r growing
     as 1/worth; a single class says nothing about the spread. A batch that is not finite is refused, nothing changes.
 
-    State beside xbm's, all in buffers: scale, shift (D,), sums (2, D) of the stored rows and of their squares, level
-    and spread (2, D): the filters' m and p for mean and std, seen (2,), since_rebase, loosened. All ranks that are
-    given the same gathered batches hold the same state; `checksum` shows it.
+    State beside xbm's, all in buffers: scale, shift (D,), sums (2, D) of the stored rows and of their squares,
+    since_rebase, and the filters' (`fashreg_acbn.filtering`). All ranks that are given the same gathered batches hold
+    the same state; `checksum` shows it.
 
     See also: xbm (the memory it is built on: ring, warm-up, exclusion, fill); contrastive, multi-similarity.
 
@@ -85,11 +83,7 @@ class ACBNMemory(XBMMemory):
     scale: Tensor
     shift: Tensor
     sums: Tensor
-    level: Tensor
-    spread: Tensor
-    seen: Tensor
     since_rebase: Tensor
-    loosened: Tensor
 
     def __init__(
         self,
@@ -122,22 +116,15 @@ class ACBNMemory(XBMMemory):
             unit=placement == "unit",
             dtype=dtype,
         )
-        if kind not in ("adaptive", "xbn", "ema"):
-            raise ValueError(f'kind must be "adaptive", "xbn" or "ema", got {kind!r}')
-        if noise not in ("scalar", "principled") or placement not in ("unit", "raw"):
-            raise ValueError(
-                f'noise must be "scalar" or "principled", placement "unit" or "raw"; got {noise!r}, {placement!r}'
-            )
-        for name, value in (("q", q), ("r", r), ("p0", p0), ("min_effective", min_effective - 1)):
-            if not (math.isfinite(value) and value >= 0):
-                raise ValueError(f"{name} must be finite and not negative (min_effective: 1 or more), got {value}")
+        if placement not in ("unit", "raw"):
+            raise ValueError(f'placement must be "unit" or "raw", got {placement!r}')
         self.kind, self.noise, self.placement = kind, noise, placement
         self.q, self.r, self.p0, self.min_effective, self.unbiased = q, r, p0, min_effective, unbiased
-        for name, shape in zip(_WIDE, ((embed_dim,),) * 2 + ((2, embed_dim),) * 3 + ((2, 1),), strict=True):
-            self.register_buffer(name, torch.zeros(shape, dtype=torch.float64))
-        self.scale.fill_(1.0)
-        for name in _HOST:
-            self.register_buffer(name, torch.zeros((), dtype=torch.int64))
+        self.filter = MomentFilter(embed_dim, kind, q, r, p0, noise, min_effective, unbiased)
+        self.register_buffer("scale", torch.ones(embed_dim, dtype=torch.float64))
+        self.register_buffer("shift", torch.zeros(embed_dim, dtype=torch.float64))
+        self.register_buffer("sums", torch.zeros(2, embed_dim, dtype=torch.float64))
+        self.register_buffer("since_rebase", torch.zeros((), dtype=torch.int64))
 
     @torch.no_grad()
     def align(self, batch: Embedded) -> None:
@@ -151,9 +138,9 @@ class ACBNMemory(XBMMemory):
         now = batch_moments(batch.vectors, batch.labels)
         if not bool(torch.isfinite(now.mean).all()):
             self._storable(batch)  # names the row
-        factor_known = self._observe(now)
+        known = self.filter.observe(now)
         if len(self) >= max(1, min(2 * len(batch), self.capacity)):
-            self._match(factor_known)
+            self._match(known)
 
     def read(self) -> AffineEmbedded:
         """Filled slots in slot order, moved to the present moments: n rows with n <= M; no gradient.
@@ -188,7 +175,7 @@ class ACBNMemory(XBMMemory):
 
         For a loop of one's own, when the learning rate is raised or the data change; after a fall it is not needed.
         """
-        self.loosened.fill_(1)
+        self.filter.reinflate()
 
     def moments(self) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation (D,) of the rows in memory as they stand now, before any normalisation."""
@@ -209,44 +196,13 @@ class ACBNMemory(XBMMemory):
         """Shown by print()."""
         return f"{super().extra_repr()}, {self.kind}, q={self.q:g}, r={self.r:g}"
 
-    def _observe(self, now: Moments) -> Tensor:
-        """Take a batch's moments into the filters; (2, 1), whether there is a wanted mean and a wanted std."""
-        like = self.level
-        worth = now.effective.to(like.dtype)
-        std = now.std * small_sample_factor(now.effective) if self.unbiased else now.std
-        z = torch.stack((now.mean, std)).to(like.dtype)
-        enough = torch.stack((torch.ones_like(worth), worth - (self.min_effective if self.kind == "xbn" else 1.5)))
-        counts = (enough >= 0).view(2, 1)
-        first = counts & (self.seen == 0)
-        q, r, p0 = self._variances(worth, torch.where(self.seen[1] > 0, self.level[1], z[1]))
-        p = (p0.expand_as(like) if int(self.loosened) else self.spread) + q
-        if self.kind == "xbn":
-            k = torch.ones_like(like)
-        else:
-            k = gain(p, r) if self.kind == "adaptive" else steady_gain(q, r).expand_as(like)
-        k = torch.where(counts, torch.where(first, 1.0, k), 0.0)
-        self.level = torch.lerp(self.level, z, k)
-        self.spread = torch.where(first, p0, (1.0 - k) * p)
-        self.seen = self.seen + counts
-        self.loosened.fill_(0)
-        return counts if self.kind == "xbn" else self.seen > 0
-
-    def _variances(self, worth: Tensor, std: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """q, r and p0 for means and stds, broadcasting to (2, D); std: (D,) of a dimension, worth: of the batch."""
-        q, r, p0 = (torch.as_tensor(v, dtype=std.dtype, device=std.device) for v in (self.q, self.r, self.p0))
-        if self.noise == "scalar":
-            return q, r * (self.min_effective / worth).clamp_min(1.0), p0
-        variance = std * std
-        error = torch.stack((variance / worth, variance / (2.0 * (worth - 1.0).clamp_min(0.5))))
-        return q * variance.mean(), r * error, p0 * error
-
-    def _match(self, wanted: Tensor) -> None:
-        """Move the rows in memory to the filters' moments; wanted: (2, 1), which of the two are known."""
+    def _match(self, known: Tensor) -> None:
+        """Move the rows in memory to the filters' moments; known: (2, 1), which of the two there are."""
         if int(self.since_rebase) >= self.capacity or bool((self.scale.log2().abs() > _MOST_BITS).any()):
             self._rebase()
         mean, std = self.moments()
-        factor = torch.where(wanted[1], matching_factor(std, self.level[1]), 1.0)
-        self.scale, self.shift = matched(self.scale, self.shift, mean, factor, self.level[0])
+        factor = torch.where(known[1], matching_factor(std, self.filter.level[1]), 1.0)
+        self.scale, self.shift = matched(self.scale, self.shift, mean, factor, self.filter.level[0])
 
     def _rebase(self) -> None:
         """Write the moved rows out, so that scale is 1 and shift 0 again; about every M / B steps."""
@@ -266,12 +222,7 @@ class ACBNMemory(XBMMemory):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> ACBNMemory:
         """Follow a move to another device; the moments keep their precision and the counters stay on the host."""
-        kept = {name: self._buffers.pop(name) for name in (*_WIDE, *_HOST)}
-        super()._apply(fn, recurse)
-        for name, buffer in kept.items():
-            assert buffer is not None
-            moved = buffer if name in _HOST else buffer.to(self.emb.device, totals_dtype(self.emb))
-            self.register_buffer(name, moved)
+        apply_but_keep(self, super()._apply, fn, _WIDE, ("since_rebase",))
         return self
 
 
