@@ -16,7 +16,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,9 +76,14 @@ def write_manifest(folder: Path, kind: str) -> Manifest:
     names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if not p.is_dir())
     files = {checked_name(n): _record(folder / n) for n in names if n != MANIFEST}
     _no_name_twice(folder, files)
-    listed = {n: {"bytes": r.bytes, "sha256": r.sha256} for n, r in files.items()}
-    write_json(folder / MANIFEST, {"format": _FORMAT, "kind": kind, "files": listed})
+    write_json(folder / MANIFEST, manifest_content(kind, files))
     return Manifest(folder, kind, files)
+
+
+def manifest_content(kind: str, files: Mapping[str, FileRecord]) -> dict[str, Any]:
+    """What manifest.json says of these files, as plain data."""
+    listed = {name: {"bytes": files[name].bytes, "sha256": files[name].sha256} for name in sorted(files)}
+    return {"format": _FORMAT, "kind": kind, "files": listed}
 
 
 def read_manifest(folder: Path, *, kind: str | None = None) -> Manifest:

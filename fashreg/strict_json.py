@@ -40,13 +40,17 @@ def parse_json(raw: bytes) -> Any:
 
 def write_json(path: Path, content: Any) -> None:
     """Write strict, readable JSON that `read_json` takes back; the file appears whole or not at all."""
-    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        fresh.write_text(text + "\n", encoding="utf-8", newline="\n")
+        fresh.write_text(json_text(content), encoding="utf-8", newline="\n")
         os.replace(fresh, path)
     finally:
         fresh.unlink(missing_ok=True)
+
+
+def json_text(content: Any) -> str:
+    """What `write_json` writes."""
+    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
