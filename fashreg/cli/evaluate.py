@@ -73,7 +73,9 @@ def evaluate(
 
 
 def compare(
-    a: Annotated[str, typer.Argument(help="Evaluation folder, run folder, a folder of runs, or several: A1,A2,A3.")],
+    a: Annotated[
+        str, typer.Argument(help="Evaluation, run folder, folder of runs, user/name@REV, or several: A1,A2,A3.")
+    ],
     b: Annotated[str, typer.Argument(help="The same for the other side.")],
     html: Annotated[Path | None, typer.Option(help="Also write a page with what lies behind the difference.")] = None,
     as_json: AsJson = False,

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from fashreg.errors import ModelError
 from fashreg.functional.uncertainty import paired_test, permutation_p_value
+from fashreg.hub.address import is_address, parse_address
 from fashreg.jobs.evaluation_folder import KIND, load_evaluation
 from fashreg.jobs.evaluation_result import Evaluation
 from fashreg.protocol import Protocol
@@ -21,7 +22,9 @@ Given = str | Path | Evaluation
 
 @dataclass(frozen=True)
 class Compared:
-    """One side: a result, or those of several trainings. folders: where they were read ("" for one in memory)."""
+    """One side: a result, or those of several trainings. folders: where they were read: a folder, user/name@COMMIT on
+    the Hub, or "" for one in memory.
+    """
 
     name: str
     folders: tuple[str, ...]
@@ -114,8 +117,8 @@ class Comparison:
 
 
 def compare(first: Given | Sequence[Given], second: Given | Sequence[Given]) -> Comparison:
-    """Compare two results, each an evaluation, an evaluation folder or a run folder, or several of them (trainings of
-    one recipe with different seeds), or a folder of such folders.
+    """Compare two results, each an evaluation, an evaluation folder, a run folder, a model on the Hub (user/name@REV),
+    or several of them (trainings of one recipe with different seeds), or a folder of such folders.
 
     Every metric is tested over queries, on the means over trainings; with two trainings or more on both sides also over
     trainings. ModelError when they were not measured by the same protocol, saying what differs.
@@ -130,18 +133,33 @@ def compare(first: Given | Sequence[Given], second: Given | Sequence[Given]) -> 
 
 
 def opened(given: Given | Sequence[Given]) -> Compared:
-    """One side of a comparison. A text may name several folders with commas between them."""
+    """One side of a comparison. A text may name several folders with commas between them, or user/name@REVISION of a
+    repository on the Hub that has an evaluation beside its model; only the evaluation is fetched.
+    """
     if isinstance(given, Evaluation):
         return Compared(given.protocol.source, ("",), (given,))
     if isinstance(given, str | Path):
         folders = [given] if Path(given).exists() else [part for part in str(given).split(",") if part]
-        found = [place for folder in folders for place in _inside(Path(folder))]
-        return Compared(str(given), tuple(map(str, found)), tuple(load_evaluation(place) for place in found))
+        found = [place for folder in folders for place in _places(folder)]
+        return Compared(
+            str(given), tuple(name for name, _ in found), tuple(load_evaluation(place) for _, place in found)
+        )
     if not given:
         raise ModelError("name at least one evaluation or run on each side")
     sides = [opened(one) for one in given]
     folders_of, evaluations = [side.folders for side in sides], [side.evaluations for side in sides]
     return Compared(", ".join(side.name for side in sides), sum(folders_of, ()), sum(evaluations, ()))
+
+
+def _places(given: str | Path) -> list[tuple[str, Path]]:
+    """Name and folder of each evaluation that is meant; what came from the Hub is named with its commit."""
+    if isinstance(given, str) and is_address(given):
+        from fashreg.hub.fetch import fetch
+
+        address = parse_address(given)
+        fetched = fetch(address.repo, address.revision, part=KIND, kind=KIND)
+        return [(f"{fetched.repo}@{fetched.commit}", fetched.folder)]
+    return [(str(place), place) for place in _inside(Path(given))]
 
 
 def _inside(folder: Path) -> list[Path]:
