@@ -23,7 +23,7 @@ _WHERE = {
     "compare": "jobs.comparison",
     "components": "registry",
     "evaluate": "jobs.evaluation",
-    "load": "storage",
+    "load": "storage.loading",
     "load_evaluation": "jobs.evaluation_folder",
     "load_index": "jobs.indexing",
     "read_recipe": "config",
@@ -33,7 +33,7 @@ _WHERE = {
     "train": "jobs.training",
     "write_report": "report.writing",
 }
-_RENAMED = {"components": "entries", "load": "load_encoder"}
+_RENAMED = {"components": "entries"}
 
 __all__ = [
     "Embedded",
@@ -72,7 +72,7 @@ if TYPE_CHECKING:
     from fashreg.jobs.training import train
     from fashreg.registry import entries as components
     from fashreg.report.writing import write_report
-    from fashreg.storage import load_encoder as load
+    from fashreg.storage.loading import load
     from fashreg.values import Embedded, Rankings, Relevance
 
 

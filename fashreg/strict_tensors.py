@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _BYTES = {"BOOL": 1, "U8": 1, "I8": 1, "I16": 2, "I32": 4, "I64": 8, "F16": 2, "BF16": 2, "F32": 4, "F64": 8}
-_MAX_HEADER = 32 * 2**20
+MAX_HEADER = 32 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,7 @@ def _split(path: Path) -> tuple[dict[str, Any], int]:
         size = path.stat().st_size
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
-            if size < 8 or not 2 <= length <= min(size - 8, _MAX_HEADER):
+            if size < 8 or not 2 <= length <= min(size - 8, MAX_HEADER):
                 raise ModelError(f"{path} is not a safetensors file, or is cut short ({size:,} bytes)")
             header = parse_json(file.read(length))
     except FileNotFoundError:

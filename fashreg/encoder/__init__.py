@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from fashreg.encoder.embedding import Items, embed_items
 from fashreg.encoder.fingerprint import fingerprint
+from fashreg.hub.origin import Origin
 from fashreg.values import InputSpec
 
 
@@ -35,6 +36,7 @@ class Encoder(nn.Module):
         self.backbone = backbone
         self.head = head
         self.input_spec: InputSpec = input_spec or backbone.input_spec
+        self.origin: Origin | None = None  # the repository and commit it was loaded from, if it was
         self.to(memory_format=torch.channels_last)
 
     @property

@@ -42,6 +42,12 @@ def is_address(text: object) -> bool:
     return not os.path.lexists(name) and not Path(name).parent.is_dir() and "\\" not in revision
 
 
+def hub_hint(path: object) -> str:
+    """What to add to "there is no folder PATH" where the Hub may have been meant."""
+    text = str(path)
+    return f"; for the Hub's {text} write {SCHEME}{text}" if _ALIKE.fullmatch(text) else ""
+
+
 def parse_address(text: str, *, revision: str | None = None) -> Address:
     """The address that a text spells. revision: a revision given beside it, for a text that holds none.
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from fashreg.errors import HubError, HubOfflineError
 from fashreg.hub.address import Address, is_commit, parse_address
 from fashreg.hub.client import ATTEMPTS, Token, endpoint, hub_api, hub_error, is_offline, is_passing, translated
+from fashreg.hub.origin import Origin
 from fashreg.hub.snapshot import Snapshot, announced, cached_file, log
 from fashreg.manifest import MANIFEST, FileRecord, Manifest, checked_name, read_manifest
 
@@ -43,10 +44,9 @@ class Fetched:
     manifest: Manifest
 
     @property
-    def origin(self) -> dict[str, str]:
-        """Where it came from, as plain data."""
-        asked = {} if self.revision is None else {"revision": self.revision}
-        return {"repo": self.repo, **asked, "commit": self.commit, "endpoint": endpoint()}
+    def origin(self) -> Origin:
+        """Where it came from."""
+        return Origin(self.repo, self.commit, self.revision or "main", endpoint())
 
 
 def fetch(

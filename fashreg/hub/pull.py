@@ -9,11 +9,9 @@ from fashreg.errors import HubError
 from fashreg.hub.address import parse_address
 from fashreg.hub.client import Token
 from fashreg.hub.fetch import Check, fetch
+from fashreg.hub.origin import ORIGIN, write_origin
 from fashreg.hub.snapshot import hashed
 from fashreg.manifest import MANIFEST, write_folder_atomically
-from fashreg.strict_json import read_json, write_json
-
-ORIGIN = "origin.json"
 
 
 def pull(
@@ -56,14 +54,5 @@ def pull(
             shutil.copyfile(found.folder / name, target)
             if hashed(target)[0] != record:
                 raise HubError(f"{name} changed in the cache while it was copied: again", repo=found.repo)
-        write_json(fresh / ORIGIN, found.origin)
+        write_origin(fresh, found.origin)
     return Path(out)
-
-
-def read_origin(folder: Path) -> dict[str, str] | None:
-    """Where a pulled folder came from; None for one that was made here. To be asked of verified folders."""
-    path = folder / ORIGIN
-    said = read_json(path, max_bytes=10_000) if path.is_file() else None
-    if not isinstance(said, dict) or not all(isinstance(value, str) for value in said.values()):
-        return None
-    return {str(name): str(value) for name, value in said.items()}

@@ -15,6 +15,7 @@ from fashreg.data.columns import missing_column
 from fashreg.data.table import Table
 from fashreg.encoder import Encoder
 from fashreg.errors import DataError, ModelError
+from fashreg.hub.address import SCHEME, is_address
 from fashreg.indexes.folder import SavedIndex, fill_index, load_index_folder, save_index
 from fashreg.indexes.recall import exact_ids, recall_of, sample_rows
 from fashreg.interfaces import Index
@@ -58,6 +59,8 @@ def build_index(
     gallery = Gallery(built, items, encoder, task)
     if out is not None:
         where = None if isinstance(model, Encoder) else os.path.abspath(model)
+        if is_address(model):
+            where = f"{SCHEME}{encoder.origin}"  # the very commit
         save_index(
             built,
             Path(out),
@@ -94,7 +97,7 @@ def encoder_of(saved: SavedIndex, model: Model | None = None) -> Encoder:
     chosen = model if model is not None else saved.extra.get("model")
     if not chosen:
         raise ModelError(f"{folder} was built from a model in memory; say which one to ask with: --model FOLDER")
-    if model is None and not Path(str(chosen)).is_dir():
+    if model is None and not is_address(chosen) and not Path(str(chosen)).is_dir():
         raise ModelError(f"the model of {folder} was at {chosen} and is not there now; say where: --model FOLDER")
     encoder, _ = open_model(chosen)
     if encoder.fingerprint() != saved.model_fingerprint:

@@ -12,7 +12,9 @@ from fashreg.config_data import DataConfig
 from fashreg.data.table import Table, read_table
 from fashreg.encoder import Encoder
 from fashreg.errors import ModelError
-from fashreg.storage import load_encoder, read_provenance
+from fashreg.hub.address import hub_hint, is_address
+from fashreg.storage import read_provenance
+from fashreg.storage.loading import load_with_folder
 
 Model = str | Path | Encoder
 
@@ -30,18 +32,25 @@ def open_model(model: Model) -> tuple[Encoder, Trained]:
     """The encoder, and how it was trained. What a folder says of that is provenance: unreadable, it is left out."""
     if isinstance(model, Encoder):
         return model, Trained()
-    folder = Path(model)
-    if not folder.is_dir():
-        inner = " (did you mean its folder `model`?)" if (folder.parent / "model").is_dir() else ""
-        raise ModelError(f"no model folder {folder}{inner}; `fashreg train RECIPE --out RUN` writes RUN/model")
-    if not (folder / "config.json").is_file() and (folder / "model" / "config.json").is_file():
-        raise ModelError(f"{folder} is a run folder; its model is {folder / 'model'}")
-    encoder = load_encoder(folder)
+    if not is_address(model):
+        _check_folder(Path(model))
+    encoder, folder = load_with_folder(model)
     try:
         recipe = Recipe.model_validate(read_provenance(folder).get("recipe"))
     except ValueError:
         return encoder, Trained()
     return encoder, Trained(recipe.data, tuple(recipe.evaluators), tuple(recipe.rerankers))
+
+
+def _check_folder(folder: Path) -> None:
+    """A model folder by its looks; ModelError says where it may be instead."""
+    if not folder.is_dir():
+        inner = " (did you mean its folder `model`?)" if (folder.parent / "model").is_dir() else ""
+        raise ModelError(
+            f"no model folder {folder}{inner}; `fashreg train RECIPE --out RUN` writes RUN/model{hub_hint(folder)}"
+        )
+    if not (folder / "config.json").is_file() and (folder / "model" / "config.json").is_file():
+        raise ModelError(f"{folder} is a run folder; its model is {folder / 'model'}")
 
 
 def open_table(

@@ -23,7 +23,7 @@ from fashreg.storage.budget import Budget
 from fashreg.storage.card import model_card
 from fashreg.storage.model_config import FORMAT, ComponentSpec, ModelConfig, read_model_config
 from fashreg.strict_json import write_json
-from fashreg.strict_tensors import TensorRecord, read_header, read_tensors, write_tensors
+from fashreg.strict_tensors import MAX_HEADER, TensorRecord, read_header, read_tensors, write_tensors
 from fashreg.strict_yaml import read_yaml
 
 KIND = "model"
@@ -76,13 +76,34 @@ def load_encoder(folder: str | Path) -> Encoder:
     Raises ModelError naming the file, field or tensor that is wrong, and the errors of `fashreg.build` for a component
     that no installed plugin offers.
     """
-    manifest = verify_folder(Path(folder), kind=KIND)
+    return encoder_from(verify_folder(Path(folder), kind=KIND))
+
+
+def untrained_from(manifest: Manifest) -> Encoder:
+    """The encoder that a model folder describes, before its weights are looked at: they need not be there yet.
+
+    What cannot be made here, or is far larger or smaller than its weights file, is refused.
+    """
+    encoder = _assembled(read_model_config(manifest.path(CONFIG)), manifest)
+    size, least = manifest.files[WEIGHTS].bytes, sum(t.numel() * t.itemsize for t in encoder.state_dict().values())
+    if not least <= size <= least + MAX_HEADER + 8:
+        raise ModelError(
+            f"{manifest.path(CONFIG)} describes a model of {least:,} bytes, and its {WEIGHTS} has {size:,}: it is "
+            "damaged, or not what it says"
+        )
+    return encoder
+
+
+def encoder_from(manifest: Manifest, untrained: Encoder | None = None) -> Encoder:
+    """As `load_encoder`, for a folder whose files were held against their manifest. untrained: made from the same."""
     config = read_model_config(manifest.path(CONFIG))
     read_header(manifest.path(WEIGHTS))
-    encoder = _assembled(config, manifest)
+    encoder = _assembled(config, manifest) if untrained is None else untrained
     _fill(encoder, manifest)
     if encoder.embed_dim != config.embed_dim:
-        raise ModelError(f"{folder}: config.json says embed_dim {config.embed_dim}, the head gives {encoder.embed_dim}")
+        raise ModelError(
+            f"{manifest.folder}: config.json says embed_dim {config.embed_dim}, the head gives {encoder.embed_dim}"
+        )
     if hasattr(encoder.backbone, "weights"):
         encoder.backbone.weights = config.backbone.config.get("weights")  # where they came from; nothing was fetched
     return encoder.eval()
