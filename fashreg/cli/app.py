@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from fashreg.cli import data, evaluate, gallery, index, look, report, train
+from fashreg.cli import card, data, evaluate, gallery, index, look, report, train
 
 app = typer.Typer(
     name="fashreg",
@@ -50,6 +50,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     evaluate.evaluate,
     evaluate.compare,
     report.report,
+    card.card,
     gallery.embed,
     index.search,
 )

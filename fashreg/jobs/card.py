@@ -1,0 +1,192 @@
+"""The card of a model: gathered from its folder and from the evaluation of it, previewed or written into the folder."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fashreg.errors import ModelError, RecipeError
+from fashreg.jobs.evaluation_folder import KIND as EVALUATION
+from fashreg.jobs.evaluation_folder import load_evaluation
+from fashreg.jobs.evaluation_result import Evaluation
+from fashreg.jobs.neighbours_picture import draw_neighbours
+from fashreg.licences import checked_licence
+from fashreg.manifest import MANIFEST, Manifest, verify_folder, write_folder_atomically
+from fashreg.readme import merge_card, read_card
+from fashreg.readme import write_card as write_readme
+from fashreg.storage import CARD, CONFIG, KIND, load_encoder, read_provenance
+from fashreg.storage.card import PICTURE, model_card, with_repo
+from fashreg.storage.card_metadata import Measured
+from fashreg.storage.model_config import ModelConfig, read_model_config
+from fashreg.strict_json import write_json
+from fashreg.training.run_folder import MODEL
+from fashreg.training.run_folder import RECIPE as RUN_RECIPE
+
+_ENOUGH = 5  # queries of a slice that its number is told for
+
+
+@dataclass(frozen=True, eq=False)
+class _Subject:
+    """What a card is about."""
+
+    manifest: Manifest
+    config: ModelConfig
+    recipe: Mapping[str, Any] | None
+    evaluation: Evaluation | None
+
+    @property
+    def folder(self) -> Path:
+        return self.manifest.folder
+
+
+def card_text(
+    folder: str | Path,
+    *,
+    evaluation: str | Path | Evaluation | None = None,
+    licence: str | None = None,
+    repo: str | None = None,
+) -> str:
+    """The card of a model as it would be written: a person's own text is kept, the generated part is new.
+
+    folder: a model folder, or a run folder. evaluation: what measured it; default: the one of its run, or `evaluation`
+    within the folder. licence: SPDX identifier; default: the one that the folder or its recipe says. repo: user/name on
+    the Hub, for the code that loads it.
+    """
+    subject = _subject(folder, evaluation, licence)
+    return _text(subject, repo, picture=PICTURE in subject.manifest.files)
+
+
+def write_card(
+    folder: str | Path,
+    *,
+    evaluation: str | Path | Evaluation | None = None,
+    licence: str | None = None,
+    repo: str | None = None,
+    pictures: bool = False,
+) -> Path:
+    """Write the card into the model folder; killed on the way, the folder is what it was. Returns README.md's path.
+
+    As `card_text`; the licence is kept in config.json too. pictures: also draw queries with their neighbours into
+    neighbours.jpg, from the pictures of the evaluation: only where those may be published.
+    """
+    subject = _subject(folder, evaluation, licence)
+    target = subject.folder
+    verify_folder(target, kind=KIND, names=tuple(n for n in subject.manifest.files if n != CARD))
+    with write_folder_atomically(target, kind=KIND) as fresh:
+        if pictures:
+            draw_neighbours(_measured(subject, "--pictures"), fresh / PICTURE)
+        picture = pictures or PICTURE in subject.manifest.files
+        write_readme(fresh / CARD, _text(subject, repo, picture=picture))
+        if licence is not None:
+            write_json(fresh / CONFIG, subject.config.model_dump(mode="json"))
+        for name in subject.manifest.files:
+            if not (fresh / name).exists():
+                _place(target / name, fresh / name)
+    return target / CARD
+
+
+def measured_of(evaluation: Evaluation) -> Measured:
+    """What a card tells of an evaluation."""
+    return Measured(
+        metrics=evaluation.metrics,
+        primary=evaluation.primary,
+        protocol=evaluation.protocol,
+        intervals=evaluation.intervals,
+        counts=evaluation.counts,
+        resampled=evaluation.resampled,
+        weakest=tuple(_weakest(evaluation)),
+    )
+
+
+def _subject(folder: str | Path, evaluation: str | Path | Evaluation | None, licence: str | None) -> _Subject:
+    model = _model_folder(Path(folder))
+    manifest = verify_folder(model, kind=KIND, names=(CONFIG,))
+    config = read_model_config(manifest.path(CONFIG))
+    if licence is not None:
+        try:
+            config = config.model_copy(update={"licence": checked_licence(licence)})
+        except ValueError as error:
+            raise RecipeError(f"--licence: {error}", field="licence") from None
+    recipe = read_provenance(model).get("recipe")
+    found = _evaluation(model, evaluation)
+    if found is not None:
+        _check_own(model, found)
+    return _Subject(manifest, config, recipe if isinstance(recipe, dict) else None, found)
+
+
+def _text(subject: _Subject, repo: str | None, *, picture: bool) -> str:
+    found = subject.evaluation
+    metrics = subject.config.provenance.get("metrics")
+    fresh = model_card(
+        subject.config,
+        metrics if isinstance(metrics, dict) else None,
+        subject.recipe,
+        measured=None if found is None else measured_of(found),
+        name="" if repo is None else repo.rpartition("/")[2],
+        picture=picture,
+    )
+    return merge_card(read_card(subject.folder), fresh if repo is None else with_repo(fresh, repo))
+
+
+def _model_folder(folder: Path) -> Path:
+    if not (folder / CONFIG).is_file() and (folder / MODEL / CONFIG).is_file():
+        return folder / MODEL
+    if folder.is_dir() and not (folder / MANIFEST).is_file():
+        raise ModelError(f"{folder} is neither a model folder nor a run folder: it has no {MANIFEST} and no {MODEL}")
+    return folder
+
+
+def _evaluation(model: Path, given: str | Path | Evaluation | None) -> Evaluation | None:
+    if isinstance(given, Evaluation):
+        return given
+    if given is not None:
+        return load_evaluation(given)
+    whole = model.resolve()
+    beside = whole.parent / EVALUATION
+    if whole.name == MODEL and (whole.parent / RUN_RECIPE).is_file() and (beside / MANIFEST).is_file():
+        return load_evaluation(beside)
+    return load_evaluation(whole / EVALUATION) if (whole / EVALUATION / MANIFEST).is_file() else None
+
+
+def _check_own(model: Path, found: Evaluation) -> None:
+    """A card must not carry the numbers of another model. Results of older versions do not say whose they are."""
+    said = (found.model or {}).get("fingerprint")
+    if said is not None and said != load_encoder(model).fingerprint():
+        raise ModelError(
+            f"the evaluation of {found.protocol.source or 'vectors'} measured another model than {model} (fingerprint "
+            f"{said[:8]}); measure this one: fashreg evaluate {model} --table TABLE --out FOLDER"
+        )
+
+
+def _measured(subject: _Subject, asked: str) -> Evaluation:
+    if subject.evaluation is None:
+        raise ModelError(f"{asked} needs an evaluation of {subject.folder}: name its folder with --evaluation")
+    return subject.evaluation
+
+
+def _weakest(evaluation: Evaluation) -> list[tuple[str, str, float, int]]:
+    """The worst slice of each column by the primary metric, among those with enough queries."""
+    rows = []
+    for column, values in evaluation.slices.items():
+        known = [
+            (found[evaluation.primary], value, int(found.get("support", 0)))
+            for value, found in values.items()
+            if evaluation.primary in found and found.get("support", 0) >= _ENOUGH
+        ]
+        if known:
+            score, value, support = min(known)
+            rows.append((column, value, score, support))
+    return rows
+
+
+def _place(old: Path, new: Path) -> None:
+    """The same file in the new folder, without copying where the file system can."""
+    new.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(old, new)
+    except OSError:
+        shutil.copyfile(old, new)
