@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from fashreg.cli import card, data, evaluate, gallery, index, look, report, train
+from fashreg.cli import card, data, evaluate, gallery, index, look, report, share, train
 
 app = typer.Typer(
     name="fashreg",
@@ -51,6 +51,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     evaluate.compare,
     report.report,
     card.card,
+    share.pull,
     gallery.embed,
     index.search,
 )

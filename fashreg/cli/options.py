@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-Model = Annotated[str, typer.Argument(help="Model folder, e.g. runs/a/model.")]
+Model = Annotated[str, typer.Argument(help="Model folder, e.g. runs/a/model; or user/name@REV on the Hub.")]
 TableOption = Annotated[str, typer.Option("--table", help="CSV, TSV or Parquet with one row per picture.")]
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", help="How to read the table: --set image=path (fields of data).")

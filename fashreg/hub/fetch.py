@@ -18,7 +18,7 @@ from fashreg.errors import HubError, HubOfflineError
 from fashreg.hub.address import Address, is_commit, parse_address
 from fashreg.hub.client import ATTEMPTS, Token, endpoint, hub_api, hub_error, is_offline, is_passing, translated
 from fashreg.hub.origin import Origin
-from fashreg.hub.snapshot import Snapshot, announced, cached_file, log
+from fashreg.hub.snapshot import Snapshot, announced, cache_folder, cached_file, log
 from fashreg.manifest import MANIFEST, FileRecord, Manifest, checked_name, read_manifest
 
 if TYPE_CHECKING:
@@ -71,23 +71,23 @@ def fetch(
     """
     address = parse_address(repo, revision=revision)
     prefix = f"{checked_name(part, where='part')}/" if part else ""
-    cache = _cache(cache_dir)
+    cache = cache_folder(cache_dir)
     offline = local_files_only or is_offline()
     with _bars(False):
         snapshot = _resolved(hub_api(token), address, prefix, cache, offline)
         folder, manifest = _listed(snapshot, prefix, kind or part or "model")
-        _check_announced(snapshot, manifest, prefix)
-        found = {name: _fetched(snapshot, manifest, prefix, name) for name in manifest.files if _is_text(name)}
+        names = _checked_names(snapshot, manifest, prefix)
+        found = {name: _fetched(snapshot, manifest, prefix, name) for name in names if _is_text(name)}
     if check is not None:
         check(folder, Manifest(folder, manifest.kind, {**manifest.files, **found}))
     _check_space(snapshot, manifest, prefix)
     with _bars(progress):
-        for name in manifest.files:
+        for name in names:
             if name not in found:
                 found[name] = _fetched(snapshot, manifest, prefix, name)
     if not snapshot.offline and not is_commit(address.revision):
         snapshot.remember(address.revision or "main", prefix + MANIFEST)
-    whole = {name: found[name] for name in manifest.files}
+    whole = {name: found[name] for name in names}
     return Fetched(folder, address.repo, address.revision, snapshot.commit, Manifest(folder, manifest.kind, whole))
 
 
@@ -144,26 +144,43 @@ def _listed(snapshot: Snapshot, prefix: str, kind: str) -> tuple[Path, Manifest]
     return path.parent, manifest
 
 
-def _check_announced(snapshot: Snapshot, manifest: Manifest, prefix: str) -> None:
-    """Every file that is still to come is on the Hub, with the size and (for large ones) the sha256 of its record.
+def _checked_names(snapshot: Snapshot, manifest: Manifest, prefix: str) -> list[str]:
+    """The files to have: each is cached, or on the Hub with the size and (large ones) the sha256 of its record.
 
-    The card alone may differ: people write into it on the website, and nothing reads it.
+    The card alone may differ or be gone: people write into it on the website, and nothing reads it.
     """
+    names = []
     for name, record in manifest.files.items():
+        if name == CARD:
+            names += _card_if_there(snapshot, prefix + name)
+            continue
+        names.append(name)
         if snapshot.cached(prefix + name) is not None:
             continue
         said = snapshot.announced(prefix + name)
         size = record.bytes if said.bytes is None else said.bytes
-        if name == CARD:
-            if size > _LARGEST_TEXT:
-                raise HubError(f"{snapshot}: {name} has {size:,} bytes, which no text has", repo=snapshot.repo)
-        elif size != record.bytes or (said.sha256 or record.sha256) != record.sha256:
+        if size != record.bytes or (said.sha256 or record.sha256) != record.sha256:
             raise HubError(
                 f"{snapshot}: {prefix}{name} is not the file that {MANIFEST} lists ({size:,} bytes on the Hub, "
                 f"{record.bytes:,} in the list): it was changed outside fashreg; ask the owner to push again",
                 repo=snapshot.repo,
                 revision=snapshot.commit,
             )
+    return names
+
+
+def _card_if_there(snapshot: Snapshot, path: str) -> list[str]:
+    if snapshot.cached(path) is not None:
+        return [CARD]
+    try:
+        size = snapshot.announced(path).bytes
+    except HubError as error:
+        if error.status == 404 or snapshot.offline:
+            return []
+        raise
+    if (size or 0) > _LARGEST_TEXT:
+        raise HubError(f"{snapshot}: {path} has {size:,} bytes, which no text has", repo=snapshot.repo)
+    return [CARD]
 
 
 def _check_space(snapshot: Snapshot, manifest: Manifest, prefix: str) -> None:
@@ -184,13 +201,6 @@ def _fetched(snapshot: Snapshot, manifest: Manifest, prefix: str, name: str) -> 
 
 def _is_text(name: str) -> bool:
     return name.endswith(_TEXTS)
-
-
-def _cache(cache_dir: str | Path | None) -> Path:
-    """The folder of the Hugging Face cache: HF_HUB_CACHE, else below HF_HOME."""
-    from huggingface_hub import constants
-
-    return Path(constants.HF_HUB_CACHE if cache_dir is None else cache_dir).expanduser().resolve()
 
 
 @contextlib.contextmanager

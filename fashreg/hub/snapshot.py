@@ -56,10 +56,21 @@ class Snapshot:
 
     def announced(self, name: str) -> Announced:
         """Size and digest of a file, as the Hub says; HubError when the commit has no such file."""
+        from huggingface_hub.errors import EntryNotFoundError
+
         if name not in self._announced:
             self._refuse_offline(name)
             with translated(self.repo, self.commit):
-                self._announced[name] = announced(self.api, self.repo, self.commit, name)
+                try:
+                    self._announced[name] = announced(self.api, self.repo, self.commit, name)
+                except EntryNotFoundError as error:
+                    raise HubError(
+                        f"{self}: {name} is listed in manifest.json and is not there: it was deleted, or never pushed; "
+                        "ask the owner to push again",
+                        repo=self.repo,
+                        revision=self.commit,
+                        status=404,
+                    ) from error
         return self._announced[name]
 
     def fetch(self, name: str, record: FileRecord | None) -> FileRecord:
@@ -156,6 +167,13 @@ def cached_file(repo: str, revision: str, name: str, cache: Path) -> Path | None
 
     found = try_to_load_from_cache(repo, name, cache_dir=cache, revision=revision)
     return Path(found) if isinstance(found, str) else None
+
+
+def cache_folder(cache_dir: str | Path | None = None) -> Path:
+    """The folder of the Hugging Face cache: as given, else HF_HUB_CACHE, else below HF_HOME."""
+    from huggingface_hub import constants
+
+    return Path(constants.HF_HUB_CACHE if cache_dir is None else cache_dir).expanduser().resolve()
 
 
 def drop(path: Path, cache: Path) -> None:
