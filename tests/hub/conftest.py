@@ -1,13 +1,15 @@
 """A Hub of its own for every test: `hub`, with this process's client sent there and a home that nobody else has.
 
-Make `HfApi()` inside the test: the functions of the huggingface_hub module belong to an API made at its import.
 Processes that a test starts with the environment of this one use the same Hub and home.
 """
 
 from __future__ import annotations
 
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -25,9 +27,23 @@ def hub(hf_home: Path) -> Iterator[LocalHub]:
     """A local Hub; the client is pointed at it, without a token."""
     with LocalHub() as server, client_of(server, hf_home):
         yield server
+    assert server.failures == []
 
 
 @pytest.fixture
 def token(hub: LocalHub) -> str:
     """A token of ann that may write."""
     return hub.token("ann")
+
+
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The client's own waiting between its retries, noted instead of done."""
+    import huggingface_hub.file_download  # noqa: F401
+
+    noted: list[float] = []
+    clock = SimpleNamespace(**{**vars(time), "sleep": noted.append})
+    for name, module in list(sys.modules.items()):
+        if name.startswith("huggingface_hub.") and vars(module).get("time") is time:
+            monkeypatch.setattr(module, "time", clock)
+    return noted

@@ -55,6 +55,9 @@ class Connection(BaseHTTPRequestHandler):
                 answer = answered(hub, Request(**{**vars(head), "body": body, "account": account}), quoted)
             except Refusal as refusal:
                 answer = refusal.answer
+            except Exception as error:
+                hub.failures.append(error)
+                answer = Refusal(500, f"The local Hub itself failed: {error!r}").answer
             answer = hub.faults.after(head, answer)
         hub.requests.append((head, answer.status))
         return self._send(answer, headers.get("range"))

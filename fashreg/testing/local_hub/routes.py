@@ -59,6 +59,7 @@ HUB: list[tuple[str, str, Route]] = [
     ("POST", rf"/{REPO}\.git/info/lfs/objects/verify", files.verify),
     ("POST", rf"/{REPO}/complete/(?P<oid>[^/]+)", files.complete),
     ("GET", rf"/{REPO}/resolve/{REVISION}/(?P<path>.+)", files.resolve),
+    ("GET", rf"/api/resolve-cache/models/{REPO}/{REVISION}/(?P<path>.+)", files.resolve),
 ]
 STORAGE: list[tuple[str, str, Route]] = [
     ("GET", rf"/storage/{REPO}/(?P<oid>[^/]+)/(?P<path>.+)", files.stored),

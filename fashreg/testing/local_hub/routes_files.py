@@ -37,6 +37,9 @@ def resolve(hub: LocalHub, request: Request, repo: str, revision: str, path: str
     if blob is None:
         raise Refusal(404, "Entry not found", "EntryNotFound", X_Repo_Commit=commit.id)
     headers = {"X-Repo-Commit": commit.id, "Accept-Ranges": "bytes", "ETag": f'"{blob.etag}"'}
+    if hub.redirecting and not blob.large and "/resolve-cache/" not in request.path:
+        headers["Location"] = quote(f"/api/resolve-cache/models/{repo}/{commit.id}/{path}")
+        return Answer(307, headers | {"X-Linked-Size": str(len(blob.content))}, b"Temporary Redirect")
     if not blob.large:
         headers["Content-Type"] = "text/plain; charset=utf-8"
         return Answer(200, headers, blob.content, ranged=True)

@@ -59,16 +59,20 @@ class LocalHub:
     resolve with ranges, private and gated repositories, read-only tokens, refusals with the Hub's error codes.
 
     `faults.add(...)` orders faults; `requests` is what was asked so far; `repo(name)` is a repository to look at and
-    to change beside the client. `page_size`: entries per page of a list. `part_size`: larger files are uploaded in
-    parts. See also: pointing.client_of, which sends this process's client here.
+    to change beside the client; `failures` are requests that the local Hub itself could not handle. `page_size`:
+    entries per page of a list. `part_size`: larger files are uploaded in parts. `redirecting`: small files too are
+    answered by a redirect, to another address of the Hub, as the real one does for cached ones.
+    See also: pointing.client_of, which sends this process's client here.
     """
 
-    def __init__(self, *, page_size: int = 1000, part_size: int = 64 * 1024 * 1024) -> None:
+    def __init__(self, *, page_size: int = 1000, part_size: int = 64 * 1024 * 1024, redirecting: bool = False) -> None:
         self.page_size = page_size
         self.part_size = part_size
+        self.redirecting = redirecting
         self.secret = secrets.token_bytes(32)
         self.faults = Faults()
         self.requests: list[tuple[Request, int]] = []
+        self.failures: list[Exception] = []
         self.objects: dict[str, bytes] = {}
         self.arrived: dict[tuple[str, int], bytes] = {}
         self._repositories: dict[str, Repository] = {}
@@ -155,7 +159,10 @@ class LocalHub:
             not repository.private or (account is not None and account.owns(repository.namespace))
         )
         if repository is None or not seen:
-            raise Refusal(401 if account is None else 404, "Repository not found", "RepoNotFound")
+            status, message = (
+                (401, "Invalid username or password.") if account is None else (404, "Repository not found")
+            )
+            raise Refusal(status, message, "RepoNotFound")
         return repository
 
     def readable_files(self, name: str, request: Request) -> Repository:

@@ -11,10 +11,11 @@ from functools import cached_property
 from pathlib import PurePosixPath
 
 LARGE = 10 * 1024 * 1024
-LARGE_ENDINGS = frozenset(
+_ENDINGS = (
     ".7z .arrow .bin .bz2 .ckpt .gz .h5 .joblib .jpeg .jpg .model .msgpack .npy .npz .onnx .ot .parquet .pb .pickle "
-    ".pkl .png .pt .pth .rar .safetensors .tar .tflite .tgz .webp .xz .zip .zst".split()
+    ".pkl .png .pt .pth .rar .safetensors .tar .tflite .tgz .webp .xz .zip .zst"
 )
+LARGE_ENDINGS = frozenset(_ENDINGS.split())
 ATTRIBUTES = "".join(f"*{ending} filter=lfs diff=lfs merge=lfs -text\n" for ending in sorted(LARGE_ENDINGS)).encode()
 
 
