@@ -70,7 +70,7 @@ class AffineEmbedded(Embedded):
     by its length where it is read. A memory that moves all its rows by one map keeps (M, D) numbers untouched and hands
     out this; losses that know the form score it block by block (`fashreg.functional.blocks`), every other reader takes
     `vectors` and gets the same numbers. No gradient goes to any of it. It is a view of what it is given: valid as long
-    as that is left alone. `dataclasses.replace` does not take it apart.
+    as that is left alone. `dataclasses.replace` gives a plain Embedded of the rows written out.
     """
 
     __slots__ = ("scale", "shift", "stored")
@@ -78,6 +78,10 @@ class AffineEmbedded(Embedded):
     stored: Tensor
     scale: Tensor
     shift: Tensor
+
+    def __new__(cls, *args: Any, **named: Any) -> Any:
+        """A plain Embedded where `vectors` are named: so asks dataclasses.replace."""
+        return Embedded(**named) if "vectors" in named else super().__new__(cls)
 
     def __init__(
         self, stored: Tensor, scale: Tensor, shift: Tensor, labels: Tensor, ids: Tensor, unit: bool = False

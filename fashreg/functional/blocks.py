@@ -5,7 +5,8 @@ anchor and needs no mask. The few others are the **mixed** ones; masks are made 
 references are many, or a relevance matrix is given, whole blocks get masks.
 
 Nothing here is recorded by autograd: a loss computes its value and its gradient on the way and joins them with
-`fashreg.functional.similarity.with_gradient`. Memory: two blocks of B x m scores, whatever M is.
+`fashreg.functional.similarity.with_gradient`. Memory: two blocks of B x m scores, whatever M is, and one of m x D rows
+where the references are an affine image of stored rows (`fashreg.values.AffineEmbedded`).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor
 
 from fashreg.functional.pairs import PairCodes
-from fashreg.functional.similarity import unit_rows
+from fashreg.functional.reference_rows import ReferenceRows, ScaledRows
 from fashreg.values import Embedded
 
 DENSE_UP_TO = 1 << 17  # scores B x M below which the plain dense form is as good
@@ -30,13 +31,13 @@ _MIXED_SHARE = 0.4  # above this share of mixed references whole blocks get mask
 class Block:
     """Some columns of the score matrix.
 
-    scores: (B, m), may be overwritten. rows: (m, D). spare: (B, m), room of the same type. columns: places (c,) of the
-    mixed columns, None where all m are. positive, negative: masks (B, c) of these; None where there are none. Every
-    other column is a negative of every anchor.
+    scores: (B, m), may be overwritten. rows: the m references. spare: (B, m), room of the same type. columns: places
+    (c,) of the mixed columns, None where all m are. positive, negative: masks (B, c) of these; None where there are
+    none. Every other column is a negative of every anchor.
     """
 
     scores: Tensor
-    rows: Tensor
+    rows: ScaledRows
     spare: Tensor
     columns: Tensor | None = None
     positive: Tensor | None = None
@@ -53,9 +54,9 @@ class Block:
         elif values is not x:
             x.copy_(values)
 
-    def mixed_rows(self) -> Tensor:
-        """Rows (c, D) of the mixed columns."""
-        return self.rows if self.columns is None else self.rows[self.columns]
+    def mixed_rows(self) -> ScaledRows:
+        """The c rows of the mixed columns."""
+        return self.rows if self.columns is None else self.rows.pick(self.columns)
 
     def keep_negatives(self, x: Tensor) -> Tensor:
         """x (B, m) times the mask of negatives, in place."""
@@ -66,7 +67,7 @@ class Block:
 
 def worth_blocks(batch: Embedded, references: Embedded | None) -> bool:
     """Whether a loss should go block by block: many scores, and no gradient wanted for the references."""
-    if references is None or (references.vectors.requires_grad and torch.is_grad_enabled()):
+    if references is None or (references.requires_grad and torch.is_grad_enabled()):
         return False
     return len(batch) * len(references) > DENSE_UP_TO
 
@@ -78,7 +79,7 @@ def _among(values: Tensor, pool: Tensor) -> Tensor:
 
 
 class ScoreBlocks:
-    """Anchors (B, D), already unit where wanted, against references (M, D), which are made unit by the block.
+    """Anchors (B, D), already unit where wanted, against M references, which are moved and made unit by the block.
 
     all() and mixed() may be walked several times, one at a time: they share their room.
     counts(): positives and negatives of each anchor, (B, 1) each.
@@ -94,13 +95,12 @@ class ScoreBlocks:
         normalize: bool = True,
     ) -> None:
         self.anchors, self.references, self.relevance = anchors.detach(), references, relevance
-        self.normalize = normalize and not references.unit
+        self.rows = ReferenceRows(references, self.anchors, normalize=normalize)
         self.size = len(references)
         budget = _BLOCK_SCORES.get(anchors.device.type, _OTHER_DEVICE)
-        self.block = max(_LEAST_BLOCK, budget // max(1, len(batch)))
+        self.block = max(1, min(max(_LEAST_BLOCK, budget // max(1, len(batch))), self.rows.most))
         self.mixed_index, self.codes = self._split(batch)
-        width = min(self.block, max(1, self.size))
-        self._scores, self._spare = (anchors.new_empty(len(batch) * width) for _ in range(2))
+        self._scores, self._spare = (anchors.new_empty(len(batch) * self.block) for _ in range(2))
 
     def _split(self, batch: Embedded) -> tuple[Tensor | None, PairCodes]:
         """Positions of the mixed references, ascending (None: all are), and the codes of those."""
@@ -113,14 +113,11 @@ class ScoreBlocks:
                 return index, PairCodes.of(batch, labels[index], ids[index], dtype=dtype)
         return None, PairCodes.of(batch, labels, ids, dtype=dtype)
 
-    def _score(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        rows = rows.detach().to(self.anchors.dtype)
-        if self.normalize:
-            rows = unit_rows(rows)
+    def _score(self, part: slice | Tensor) -> tuple[Tensor, ScaledRows, Tensor]:
+        rows = self.rows.read(part)
         shape = (len(self.anchors), len(rows))
         room = shape[0] * shape[1]
-        out = torch.mm(self.anchors, rows.T, out=self._scores[:room].view(shape))
-        return out, rows, self._spare[:room].view(shape)
+        return rows.score(self.anchors, self._scores[:room].view(shape)), rows, self._spare[:room].view(shape)
 
     def all(self) -> Iterator[Block]:
         """Every reference once, in order."""
@@ -129,7 +126,7 @@ class ScoreBlocks:
         if index is not None:
             cuts = torch.searchsorted(index, torch.tensor(cuts, device=index.device)).tolist()
         for i, start in enumerate(starts):
-            found, rows, spare = self._score(self.references.vectors[start : start + self.block])
+            found, rows, spare = self._score(slice(start, start + self.block))
             block, part = Block(found, rows, spare), slice(cuts[i], cuts[i + 1])
             if cuts[i + 1] > cuts[i]:
                 block.columns = None if index is None else index[part] - start
@@ -138,9 +135,9 @@ class ScoreBlocks:
 
     def mixed(self) -> Iterator[Block]:
         """The mixed references only, gathered: blocks whose columns are all mixed."""
-        index, vectors = self.mixed_index, self.references.vectors
+        index = self.mixed_index
         for part in self._parts():
-            found, rows, spare = self._score(vectors[part] if index is None else vectors[index[part]])
+            found, rows, spare = self._score(part if index is None else index[part])
             yield Block(found, rows, spare, None, *self._masks(part))
 
     def _parts(self) -> list[slice]:

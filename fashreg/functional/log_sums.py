@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from fashreg.functional.reference_rows import ScaledRows
+
 VOID = -1e30  # an exponent that gives 0, finite so that VOID - VOID is no NaN
 _NOTHING_YET = -1e29
 _FLOOR = -80.0  # e^-80 beside 1 is nothing in fp32 or fp64, and smaller exponents take the slow path of the processor
@@ -76,8 +78,8 @@ class RunningLogSum:
         self.total = anchors.new_zeros(b, 1)
         self.moment = torch.zeros_like(anchors)
 
-    def add(self, x: Tensor, rows: Tensor, mask: Tensor | None = None) -> None:
-        """Exponents x (B, m), overwritten, with their 0/1 mask, and the rows (m, D) they belong to."""
+    def add(self, x: Tensor, rows: ScaledRows, mask: Tensor | None = None) -> None:
+        """Exponents x (B, m), overwritten, with their 0/1 mask, and the m rows they belong to."""
         if not self.bounded:
             if mask is not None:
                 drop(x, mask)
@@ -89,7 +91,7 @@ class RunningLogSum:
             x.sub_(top)
         weights = _exp(x, mask, bounded=False)  # a column that holds VOID must come out as nothing here too
         self.total.add_(weights.sum(1, keepdim=True))
-        self.moment.addmm_(weights, rows)
+        rows.add_to(self.moment, weights)
 
     def log(self) -> Tensor:
         """(B, 1), as log_sum gives it."""

@@ -123,8 +123,8 @@ class ContrastiveLoss(nn.Module):
                 if alike:
                     block.put(far, block.pick(far).sub_(near))
                 else:
-                    pull.addmm_(near, block.mixed_rows())
-            push.addmm_(far, block.rows)
+                    block.mixed_rows().add_to(pull, near)
+            block.rows.add_to(push, far)
         value, by_near, by_far = self._reduce(len(anchors), *sums.unbind())
         gradient = push.mul_(by_far).sub_(pull.mul_(by_near))
         return value.to(anchors.dtype), gradient

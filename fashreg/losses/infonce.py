@@ -215,9 +215,9 @@ def _by_blocks(blocks: ScoreBlocks, among_all: bool, bounded: bool) -> Result:
         x = block.scores
         if block.positive is not None and block.negative is not None:
             pulled += (block.pick(x) * block.positive).sum(1, keepdim=True)
-            if among_all:
-                pull.addmm_(block.positive, block.mixed_rows())
             block.put(x, drop(block.pick(x), block.negative.add_(block.positive) if among_all else block.negative))
+            if among_all:
+                block.mixed_rows().add_to(pull, block.positive)
         sums.add(x, block.rows)
     positives, _ = blocks.counts()
     log, mean_row = sums.log(), sums.mean_row()
@@ -235,7 +235,7 @@ def _by_blocks(blocks: ScoreBlocks, among_all: bool, bounded: bool) -> Result:
         value += (nn.functional.softplus(gap, threshold=40) * block.positive).sum()
         doubt = torch.sigmoid(gap).mul_(block.positive)
         doubts += doubt.sum(1, keepdim=True)
-        pull.addmm_(doubt, block.rows)
+        block.rows.add_to(pull, doubt)
     value, near = value / count, -pulled.sum() / count
     gradient = mean_row.mul_(doubts).sub_(pull).div_(count)
     return value, gradient, {"positive": near, "candidates": value - near}

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from fashreg.testing.loss_cases import LARGE, MANY, alike, finite, has_classes, images, measured, one_hot, take
+from fashreg.values import AffineEmbedded, Embedded
 
 
 class PairRules:
@@ -85,6 +86,17 @@ class PairRules:
             batch, references = images(10), images(MANY, 1, first=5, classes=classes)
             asking = replace(references, vectors=references.vectors.clone().requires_grad_())
             assert alike(measured(loss, batch, references), measured(loss, batch, asking))
+
+    @pytest.mark.parametrize("size", [12, MANY])
+    def test_references_may_be_an_affine_image_of_stored_rows(self, loss: Any, size: int) -> None:
+        if not loss.accepts_references:
+            return
+        batch, stored = images(10), images(size, 1, first=5)
+        scale, shift = torch.linspace(0.6, 1.4, 8), torch.linspace(0.5, -0.2, 8)
+        for unit in (True, False):
+            moved = AffineEmbedded(stored.vectors, scale, shift, stored.labels, stored.ids, unit=unit)
+            written_out = Embedded(moved.vectors, stored.labels, stored.ids, unit=unit)
+            assert alike(measured(loss, batch, moved), measured(loss, batch, written_out))
 
     @pytest.mark.parametrize("size", [12, MANY])
     def test_the_order_of_references_does_not_matter(self, loss: Any, size: int) -> None:

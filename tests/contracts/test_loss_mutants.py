@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from fashreg.losses.contrastive import ContrastiveLoss
 from fashreg.losses.proxy_anchor import ProxyAnchorLoss
 from fashreg.testing.loss import LossContract
-from fashreg.values import Embedded
+from fashreg.values import AffineEmbedded, Embedded
 
 
 class Sound(ContrastiveLoss):
@@ -153,6 +153,15 @@ class ReadsTheFirstThousand(Sound):
         return batch, few, relevance
 
 
+class ReadsRowsAsStored(Sound):
+    """The map from stored rows to present ones is left out."""
+
+    def before(self, batch: Embedded, references: Any, relevance: Any) -> Any:
+        if isinstance(references, AffineEmbedded):
+            references = Embedded(references.stored, references.labels, references.ids, unit=references.unit)
+        return batch, references, relevance
+
+
 class NormalisesInPlace(Sound):
     """The batch is made unit where it lies."""
 
@@ -278,6 +287,7 @@ FAULTS = {
     TrainsItsReferences: "test_no_gradient_is_left_in_references",
     ComparesWithItself: "test_references_are_compared_or_refused",
     ReadsTheFirstThousand: "test_the_order_of_references_does_not_matter",
+    ReadsRowsAsStored: "test_references_may_be_an_affine_image_of_stored_rows",
     NormalisesInPlace: "test_it_changes_none_of_its_inputs",
     SortsTheBatch: "test_the_order_of_the_batch_does_not_matter",
     RollsDice: "test_equal_input_gives_equal_bits_and_no_global_random_state_moves",

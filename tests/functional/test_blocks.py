@@ -71,7 +71,7 @@ def test_pure_negatives_carry_no_mask_and_mixed_columns_are_few() -> None:
     assert masked == [13 // 4, 30 // 4]
     for block in cut.all():
         if block.columns is not None:
-            assert block.mixed_rows().shape == (1, 3)
+            assert block.mixed_rows().vectors.shape == (1, 3)
             assert block.keep_negatives(block.scores.clone()).sum() < block.scores.sum()
         else:
             assert torch.equal(block.keep_negatives(block.scores.clone()), block.scores)

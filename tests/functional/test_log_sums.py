@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fashreg.functional.log_sums import VOID, RunningLogSum, fits, log_sum
+from fashreg.functional.reference_rows import ScaledRows
 
 
 def case(b: int, n: int, scale: float, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -48,7 +49,7 @@ def test_blocks_in_turn_give_the_whole(b: int, scale: float, one: bool, seed: in
     running = RunningLogSum(x.new_zeros(b, 3), plus_one=one, bounded=fits(float(x.min()), float(x.max())))
     for start in range(0, 11, width):
         part = slice(start, start + width)
-        running.add(x[:, part].clone(), rows[part], mask[:, part])
+        running.add(x[:, part].clone(), ScaledRows(rows[part]), mask[:, part])
     assert torch.allclose(running.log(), whole, rtol=1e-9, atol=1e-9)
     assert torch.allclose(running.mean_row(), weights @ rows, rtol=1e-9, atol=1e-9)
 
@@ -64,7 +65,7 @@ def test_rows_without_entries_count_for_nothing(bounded: bool) -> None:
     assert bool(torch.isfinite(log).all())
     assert not weights.any()
     running = RunningLogSum(torch.zeros(2, 4), plus_one=True, bounded=bounded)
-    running.add(torch.full((2, 3), VOID), torch.ones(3, 4))
+    running.add(torch.full((2, 3), VOID), ScaledRows(torch.ones(3, 4)))
     assert running.log().abs().max() < 1e-30
     assert running.mean_row().abs().max() < 1e-30
     assert log_sum(torch.zeros(2, 0), torch.zeros(2, 0), plus_one=True, bounded=bounded)[0].tolist() == [[0.0], [0.0]]
