@@ -1,5 +1,5 @@
 # make demo: sets everything up, then runs the main job on the drawn Atelier set.
-# make test: sets everything up, then runs every check and test.
+# make test: sets everything up, then runs every check and test; sharing twice, under the oldest Hub client too.
 # Both need only Python 3.11 or newer, as `python3` or as PYTHON=...; tests run in WORKERS processes.
 
 PYTHON ?= python3
@@ -9,8 +9,10 @@ PRODUCTS ?= 300
 EPOCHS ?= 4
 WORKERS ?= 2
 BIN := $(VENV)/bin
+# The lowest huggingface-hub that pyproject.toml allows: sharing is tested under it as well as under the newest.
+LOWEST_HUB := 0.27.0
 
-.PHONY: demo test lint browser clean
+.PHONY: demo test test-sharing lint browser clean
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "fashreg needs Python 3.11 or newer; set PYTHON=")'
@@ -45,7 +47,17 @@ lint: $(VENV)/.installed-dev
 browser: $(VENV)/.installed-dev
 	$(BIN)/python tests/report/browser.py
 
-test: lint browser
+# It lies in a folder of its own, beside the environment: PYTHONPATH puts it before the newest one.
+$(VENV)/lowest-hub/.installed-$(LOWEST_HUB): $(VENV)/.installed-dev
+	rm -rf $(VENV)/lowest-hub
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --target $(VENV)/lowest-hub \
+		huggingface-hub==$(LOWEST_HUB)
+	touch $@
+
+test-sharing: $(VENV)/lowest-hub/.installed-$(LOWEST_HUB)
+	PYTHONPATH=$(VENV)/lowest-hub FASHREG_TEST_HUB=$(LOWEST_HUB) $(BIN)/python -m pytest -n $(WORKERS) tests/hub
+
+test: lint browser test-sharing
 	$(BIN)/python -m pytest -n $(WORKERS) tests contrib plugins
 
 clean:
