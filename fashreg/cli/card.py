@@ -31,10 +31,6 @@ def card(
 
     if pictures and not write:
         raise OptionError("--pictures draws a file into the model folder: add --write", field="pictures")
-    if repo is not None:
-        from fashreg.hub.address import checked_repo
-
-        checked_repo(repo)
     if write:
         path = write_card(folder, evaluation=evaluation, licence=licence, repo=repo, pictures=pictures)
         print(f"{path}: look at it, then: fashreg push {folder} USER/NAME")

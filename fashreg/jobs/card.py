@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fashreg.errors import ModelError, RecipeError
+from fashreg.errors import HubError, ModelError, RecipeError
+from fashreg.hub.address import checked_repo
+from fashreg.hub.origin import read_origin
 from fashreg.jobs.evaluation_folder import KIND as EVALUATION
 from fashreg.jobs.evaluation_folder import load_evaluation
 from fashreg.jobs.evaluation_result import Evaluation
@@ -37,6 +39,7 @@ class _Subject:
     config: ModelConfig
     recipe: Mapping[str, Any] | None
     evaluation: Evaluation | None
+    repo: str | None
 
     @property
     def folder(self) -> Path:
@@ -54,10 +57,10 @@ def card_text(
 
     folder: a model folder, or a run folder. evaluation: what measured it; default: the one of its run, or `evaluation`
     within the folder. licence: SPDX identifier; default: the one that the folder or its recipe says. repo: user/name on
-    the Hub, for the code that loads it.
+    the Hub, for the code that loads it; default: where a pulled folder came from.
     """
-    subject = _subject(folder, evaluation, licence)
-    return _text(subject, repo, picture=PICTURE in subject.manifest.files)
+    subject = _subject(folder, evaluation, licence, repo)
+    return _text(subject, picture=PICTURE in subject.manifest.files)
 
 
 def write_card(
@@ -73,14 +76,14 @@ def write_card(
     As `card_text`; the licence is kept in config.json too. pictures: also draw queries with their neighbours into
     neighbours.jpg, from the pictures of the evaluation: only where those may be published.
     """
-    subject = _subject(folder, evaluation, licence)
+    subject = _subject(folder, evaluation, licence, repo)
     target = subject.folder
     verify_folder(target, kind=KIND, names=tuple(n for n in subject.manifest.files if n != CARD))
     with write_folder_atomically(target, kind=KIND) as fresh:
         if pictures:
             draw_neighbours(_measured(subject, "--pictures"), fresh / PICTURE)
         picture = pictures or PICTURE in subject.manifest.files
-        write_readme(fresh / CARD, _text(subject, repo, picture=picture))
+        write_readme(fresh / CARD, _text(subject, picture=picture))
         if licence is not None:
             write_json(fresh / CONFIG, subject.config.model_dump(mode="json"))
         for name in subject.manifest.files:
@@ -102,7 +105,9 @@ def measured_of(evaluation: Evaluation) -> Measured:
     )
 
 
-def _subject(folder: str | Path, evaluation: str | Path | Evaluation | None, licence: str | None) -> _Subject:
+def _subject(
+    folder: str | Path, evaluation: str | Path | Evaluation | None, licence: str | None, repo: str | None
+) -> _Subject:
     model = _model_folder(Path(folder))
     manifest = verify_folder(model, kind=KIND, names=(CONFIG,))
     config = read_model_config(manifest.path(CONFIG))
@@ -115,11 +120,11 @@ def _subject(folder: str | Path, evaluation: str | Path | Evaluation | None, lic
     found = _evaluation(model, evaluation)
     if found is not None:
         _check_own(model, found)
-    return _Subject(manifest, config, recipe if isinstance(recipe, dict) else None, found)
+    return _Subject(manifest, config, recipe if isinstance(recipe, dict) else None, found, _repo(model, repo))
 
 
-def _text(subject: _Subject, repo: str | None, *, picture: bool) -> str:
-    found = subject.evaluation
+def _text(subject: _Subject, *, picture: bool) -> str:
+    found, repo = subject.evaluation, subject.repo
     metrics = subject.config.provenance.get("metrics")
     fresh = model_card(
         subject.config,
@@ -130,6 +135,17 @@ def _text(subject: _Subject, repo: str | None, *, picture: bool) -> str:
         picture=picture,
     )
     return merge_card(read_card(subject.folder), fresh if repo is None else with_repo(fresh, repo))
+
+
+def _repo(model: Path, given: str | None) -> str | None:
+    """The repository that the card's code loads: the one given, or the one that the folder was pulled from."""
+    if given is not None:
+        return checked_repo(given)
+    origin = read_origin(model)
+    try:
+        return None if origin is None else checked_repo(origin.repo)
+    except HubError:
+        return None
 
 
 def _model_folder(folder: Path) -> Path:
