@@ -16,6 +16,7 @@ import os
 import re
 import secrets
 import shutil
+import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,12 +24,15 @@ from typing import Any
 
 from fashreg.errors import ModelError
 from fashreg.folder_lock import lock_folder
+from fashreg.formats import newer_format_hint
 from fashreg.strict_json import read_json, write_json
 
 MANIFEST = "manifest.json"
+CARD = "README.md"  # for people, who may write into it: listed, but never held against the list
 _FORMAT = "fashreg-folder/1"
 _RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]|conin\$|conout\$)(\..*)?", re.IGNORECASE)
-_FORBIDDEN = re.compile(r'[\x00-\x1f\x7f\\:*?"<>|]')
+_FORBIDDEN = re.compile(r'[\\:*?"<>|]')
+_LONGEST, _MOST_FILES = 512, 10_000  # bytes of a name, files of a folder
 _AT_FDCWD, _EXCHANGE = -100, 2
 
 
@@ -58,16 +62,18 @@ class Manifest:
 def checked_name(name: str, *, where: str = MANIFEST) -> str:
     """`name` if it is a plain relative path on every system (a/b.txt); ModelError otherwise.
 
-    Refused: absolute paths, drives, backslashes, empty, `.` and `..` parts, control characters, names that Windows
-    reserves or cannot hold. To be asked of every path that was read from a file.
+    Refused: absolute paths, drives, backslashes, empty, `.` and `..` parts, letters that do not show (control,
+    direction, no width), names that Windows reserves or cannot hold, and names of more than 512 bytes. To be asked of
+    every path that was read from a file.
     """
-    parts = name.split("/") if isinstance(name, str) else []
+    fits = isinstance(name, str) and name.isprintable() and len(name.encode("utf-8", "replace")) <= _LONGEST
+    parts = name.split("/") if fits else []
     for part in parts or [""]:
         plain = (
             part not in ("", ".", "..") and part == part.rstrip(" .") and len(part.encode("utf-8", "replace")) <= 255
         )
         if not plain or _FORBIDDEN.search(part) or _RESERVED.fullmatch(part):
-            raise ModelError(f"{where} names the file {name!r}, which is not a plain path inside the folder")
+            raise ModelError(f"{where} names the file {str(name)[:80]!r}, which is not a plain path inside the folder")
     return name
 
 
@@ -98,7 +104,8 @@ def read_manifest(folder: Path, *, kind: str | None = None) -> Manifest:
     content = read_json(path)
     try:
         if content["format"] != _FORMAT:
-            raise ModelError(f"{path} has the format {content['format']!r}; this version reads {_FORMAT!r}")
+            hint = newer_format_hint(content["format"], _FORMAT)
+            raise ModelError(f"{path} has the format {content['format']!r}; this version reads {_FORMAT!r}{hint}")
         files = {checked_name(n, where=str(path)): _record_of(r) for n, r in content["files"].items()}
         found = str(content["kind"])
     except (KeyError, TypeError, AttributeError, OverflowError) as error:
@@ -112,10 +119,13 @@ def read_manifest(folder: Path, *, kind: str | None = None) -> Manifest:
 def verify_folder(folder: Path, *, kind: str | None = None, names: tuple[str, ...] | None = None) -> Manifest:
     """The manifest, after the size and sha256 of every file (or of `names`) were compared with it.
 
-    Files that the manifest does not list are let be; `Manifest.path` never gives them out.
+    Files that the manifest does not list are let be; `Manifest.path` never gives them out. README.md is for people, who
+    may have written into it or taken it away: it is compared only if `names` asks for it.
     """
     manifest = read_manifest(folder, kind=kind)
     for name in manifest.files if names is None else names:
+        if names is None and name == CARD:
+            continue
         path, said = manifest.path(name), manifest.files[name]
         if not path.is_file():
             raise ModelError(f"{path} is missing, though {MANIFEST} lists it")
@@ -131,7 +141,7 @@ def write_folder_atomically(folder: Path, *, kind: str, replace: bool = True) ->
     """Give an empty folder to write into; on leaving, list it, put it on disk and swap it into the place of `folder`.
 
     Killed at any moment, or left by an exception: `folder` is what it was. Another writer at work: BusyError.
-    Only an empty folder or one that fashreg wrote, without files of anybody else's, is ever replaced.
+    Only an empty folder or one of the same kind that fashreg wrote, without files of anybody else's, is ever replaced.
     """
     target = Path(os.path.realpath(folder))
     try:
@@ -140,7 +150,7 @@ def write_folder_atomically(folder: Path, *, kind: str, replace: bool = True) ->
         raise ModelError(f"{folder} cannot be written: {error}") from error
     with lock_folder(target):
         recover_folder(target)
-        _check_replaceable(target, replace)
+        _check_replaceable(target, kind, replace)
         fresh = target.with_name(f".{target.name}.new-{secrets.token_hex(4)}")
         fresh.mkdir()
         try:
@@ -166,7 +176,7 @@ def recover_folder(folder: Path) -> None:
         shutil.rmtree(fresh, ignore_errors=True)
 
 
-def _check_replaceable(target: Path, replace: bool) -> None:
+def _check_replaceable(target: Path, kind: str, replace: bool) -> None:
     if not target.exists():
         return
     if not target.is_dir():
@@ -177,7 +187,12 @@ def _check_replaceable(target: Path, replace: bool) -> None:
     if not replace or MANIFEST not in present:
         why = "exists" if not replace else "holds files and was not written by fashreg"
         raise ModelError(f"{target} {why}; nothing was written: choose another folder, or empty it yourself")
-    strange = sorted(present - set(read_manifest(target).files) - {MANIFEST})
+    old = read_manifest(target)
+    if old.kind != kind:
+        raise ModelError(
+            f"{target} holds the fashreg {old.kind}, which the new {kind} must not replace; choose another folder"
+        )
+    strange = sorted(present - set(old.files) - {MANIFEST})
     if strange:
         more = f" and {len(strange) - 3} more" if len(strange) > 3 else ""
         raise ModelError(
@@ -237,5 +252,16 @@ def _record_of(said: Any) -> FileRecord:
 
 
 def _no_name_twice(folder: Path, files: dict[str, FileRecord]) -> None:
-    if len({name.casefold() for name in files}) != len(files) or MANIFEST in files:
-        raise ModelError(f"{folder}: two names in {MANIFEST} are one file on systems that ignore case")
+    """Refuse names that some system takes for one: by case, by composed letters, or as a file and a folder."""
+    if len(files) > _MOST_FILES:
+        raise ModelError(f"{folder}: {MANIFEST} lists {len(files):,} files, which no folder of fashreg holds")
+    seen: set[str] = {MANIFEST}
+    for name in files:
+        same = unicodedata.normalize("NFC", name).casefold()
+        if same in seen:
+            raise ModelError(f"{folder}: two names in {MANIFEST} are one file on systems that ignore case: {name!r}")
+        seen.add(same)
+    for name in seen:
+        for place, letter in enumerate(name):
+            if letter == "/" and name[:place] in seen:
+                raise ModelError(f"{folder}: {MANIFEST} names {name[:place]!r} as a file and as a folder")

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from fashreg import manifest as m
 from fashreg.errors import BusyError, ModelError
 from fashreg.folder_lock import lock_folder
+from fashreg.formats import newer_format_hint
 from fashreg.strict_json import read_json, write_json
 
 
@@ -278,3 +279,48 @@ def test_json_survives_the_round_trip_and_has_a_size_limit(tmp_path):
 def test_reading_manifests_needs_no_torch():
     code = "import sys, fashreg.manifest; assert not {'torch', 'numpy', 'pydantic'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_folder_of_another_kind_is_never_replaced(tmp_path):
+    write(tmp_path / "a", x="1")
+    with (
+        pytest.raises(ModelError, match="fashreg model, which the new index must not replace"),
+        m.write_folder_atomically(tmp_path / "a", kind="index"),
+    ):
+        pass
+    assert content(tmp_path / "a") == {"x": "1"}
+
+
+@pytest.mark.parametrize("harm", [lambda p: p.write_text("by hand"), lambda p: p.unlink()])
+def test_people_may_edit_the_card_and_nothing_else(tmp_path, harm):
+    write(tmp_path / "a", **{"README.md": "made", "x": "1"})
+    harm(tmp_path / "a" / "README.md")
+    assert set(m.verify_folder(tmp_path / "a").files) == {"README.md", "x"}
+    with pytest.raises(ModelError, match=r"README\.md"):
+        m.verify_folder(tmp_path / "a", names=("README.md",))
+    write(tmp_path / "a", x="2")
+    assert content(tmp_path / "a") == {"x": "2"}
+
+
+def test_a_newer_format_says_what_to_type(tmp_path):
+    write(tmp_path / "a", x="1")
+    (tmp_path / "a" / m.MANIFEST).write_text('{"format": "fashreg-folder/2", "kind": "model"}')
+    with pytest.raises(ModelError, match=r"newer fashreg: pip install --upgrade fashreg$"):
+        m.read_manifest(tmp_path / "a")
+
+
+@pytest.mark.parametrize(
+    ("found", "by", "says"),
+    [
+        ("x/3", "1.2", "; it was written by a newer fashreg: pip install --upgrade 'fashreg>=1.2'"),
+        ("x/3", "1.2; rm -rf", "; it was written by a newer fashreg: pip install --upgrade fashreg"),
+        ("x/3", None, "; it was written by a newer fashreg: pip install --upgrade fashreg"),
+        ("x/2", "9.9", ""),
+        ("x/1", "9.9", ""),
+        ("y/3", "9.9", ""),
+        ("x/three", "9.9", ""),
+        (None, "9.9", ""),
+    ],
+)
+def test_only_a_later_number_of_the_same_format_is_called_newer(found, by, says):
+    assert newer_format_hint(found, "x/2", by) == says

@@ -1,7 +1,7 @@
 """How the folders in `1/` were made: `python tests/formats/make_format_1.py`, with fashreg 0.1.0 at commit cf06879.
 
-Kept for the record. Later versions write a later format, so running it again would not give the same folders; it refuses
-to write over them.
+Kept for the record. Later versions write a later format, so running it again would not give the same folders; it
+refuses to write over them.
 """
 
 from __future__ import annotations
