@@ -68,7 +68,8 @@ def python(site: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run a program in a fresh interpreter that sees the fake site."""
 
     def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        env = {**os.environ, "PYTHONPATH": str(site), **environment}
+        paths = os.pathsep.join(filter(None, (str(site), os.environ.get("PYTHONPATH"))))
+        env = {**os.environ, "PYTHONPATH": paths, **environment}
         return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, check=False)
 
     return run
