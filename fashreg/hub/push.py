@@ -6,6 +6,7 @@ the repository that fashreg did not write are neither replaced nor deleted, and 
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,7 +17,17 @@ from fashreg import __version__
 from fashreg.errors import HubConflictError, HubError
 from fashreg.hub.address import Address, parse_address
 from fashreg.hub.branch import Branch, find_branch
-from fashreg.hub.client import Token, endpoint, hub_api, hub_error, is_unreachable, status_of, translated, with_retries
+from fashreg.hub.client import (
+    Token,
+    endpoint,
+    hub_api,
+    hub_error,
+    is_unreachable,
+    plain_text,
+    status_of,
+    translated,
+    with_retries,
+)
 from fashreg.hub.fetch import CARD
 from fashreg.hub.listing import Listed, earlier_files, list_files, places_in, text_of
 from fashreg.hub.parcel import Content, Parcel, pack
@@ -141,6 +152,8 @@ def _commit(
     def send() -> Any:
         try:
             return api.create_commit(address.repo, operations, revision=branch.name, parent_commit=branch.head, **said)
+        except json.JSONDecodeError as error:  # an error page: the client reads before it looks at the status
+            raise OSError("the Hub's answer cannot be read") from error
         except Exception as error:
             if said["create_pr"] and is_unreachable(error):  # it may be there already; a second one would be a nuisance
                 raise hub_error(error, address.repo, address.revision) from error
@@ -149,7 +162,9 @@ def _commit(
     try:
         made = with_retries(send)
     except ValueError as error:
-        raise HubError(f"{address.repo}: the Hub does not take this commit: {error}", repo=address.repo) from error
+        raise HubError(
+            f"{address.repo}: the Hub does not take this commit: {plain_text(error)}", repo=address.repo
+        ) from error
     except Exception as error:
         if said["create_pr"] or not (status_of(error) in _MOVED or is_unreachable(error)):
             raise
