@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 import tomllib
 import urllib.error
 import urllib.request
@@ -472,6 +473,24 @@ def test_an_answer_is_late_or_edited(hub: LocalHub, repo: str) -> None:
     hub.faults.add(Edit(lambda answer: Answer(answer.status, answer.headers, b"[]")), "/api/*")
     assert asked(url)[:2] == (200, b"[]")
     assert json.loads(asked(url)[1])["id"] == repo
+
+
+def test_a_file_is_sent_slowly(hub: LocalHub, repo: str) -> None:
+    hub.faults.add(Slow(0.02, every=2000), "/storage/*")
+    begin = time.perf_counter()
+    assert asked(huggingface_hub.hf_hub_url(repo, "model.safetensors"))[1] == WEIGHTS
+    assert time.perf_counter() - begin > 0.1
+
+
+def test_a_client_told_not_to_use_xet_does_not(hf_home: Path) -> None:
+    with LocalHub(xet=True) as hub, client_of(hub, hf_home):
+        hub.create("ann/x", {"model.safetensors": WEIGHTS})
+        assert next(iter(HfApi().list_repo_tree("ann/x", expand=True))).path == ".gitattributes"
+        assert asked(f"{hub.endpoint}/api/models/ann/x/tree/main")[1].count(b'"xetHash"') == 1
+        assert asked(f"{hub.endpoint}/api/models/ann/x/xet-read-token/main")[0] == 501
+        hub.requests.clear()
+        assert Path(hf_hub_download("ann/x", "model.safetensors")).read_bytes() == WEIGHTS
+        assert not hub.asked("xet")
 
 
 def test_a_hub_that_stops_cuts_its_connections(tmp_path: Path) -> None:

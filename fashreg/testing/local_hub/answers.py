@@ -61,12 +61,19 @@ class Request:
 
 @dataclass
 class Answer:
-    """What is sent back. `ranged` content may be asked for in part, as files are."""
+    """What is sent back. `ranged` content may be asked for in part, as files are.
+
+    Faults: `cut` ends the connection after so many bytes of the content, `silent` before any answer; `pace` (bytes,
+    seconds) rests after every so many bytes.
+    """
 
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     content: bytes = b""
     ranged: bool = False
+    cut: int | None = None
+    silent: bool = False
+    pace: tuple[int, float] | None = None
 
 
 class Refusal(Exception):  # noqa: N818 - it is an answer, not a fault of the server

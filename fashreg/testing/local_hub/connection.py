@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 import socket
 import struct
+import time
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from fashreg.testing.local_hub.answers import Answer, Refusal, Request
-from fashreg.testing.local_hub.faults import CUT
 from fashreg.testing.local_hub.routes import answered
 
 if TYPE_CHECKING:
@@ -87,8 +88,7 @@ class Connection(BaseHTTPRequestHandler):
         return bytes(body)
 
     def _send(self, answer: Answer, wanted: str | None) -> None:
-        cut = answer.headers.pop(CUT, None)
-        if cut == "none":
+        if answer.silent:
             return self._cut()
         if answer.ranged and wanted and answer.status == 200:
             answer = _part(answer, wanted)
@@ -99,10 +99,13 @@ class Connection(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command == "HEAD":
             return None
-        content = answer.content if cut is None else answer.content[: int(cut)]
-        for begin in range(0, len(content), BLOCK):
-            self.wfile.write(content[begin : begin + BLOCK])
-        return None if cut is None else self._cut(gently=True)
+        content = answer.content[: answer.cut]
+        block, rest = answer.pace or (BLOCK, 0.0)
+        for begin in range(0, len(content), block):
+            self.wfile.write(content[begin : begin + block])
+            if rest:
+                time.sleep(rest)
+        return None if answer.cut is None else self._cut(gently=True)
 
     def _cut(self, *, gently: bool = False) -> None:
         """End the connection at once: what was sent still arrives (`gently`), or not even that."""
@@ -127,4 +130,4 @@ def _part(answer: Answer, wanted: str) -> Answer:
     if begin >= min(end, size):
         return Answer(416, {"Content-Range": f"bytes */{size}"})
     headers = {**answer.headers, "Content-Range": f"bytes {begin}-{end - 1}/{size}"}
-    return Answer(206, headers, answer.content[begin:end])
+    return replace(answer, status=206, headers=headers, content=answer.content[begin:end])

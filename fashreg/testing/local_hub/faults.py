@@ -47,9 +47,7 @@ class Drop:
 
     def change(self, request: Request, answer: Answer) -> Answer:
         """The answer, marked to be cut."""
-        if self.after is None:
-            return replace(answer, headers={**answer.headers, CUT: "none"})
-        return replace(answer, headers={**answer.headers, CUT: str(self.after)})
+        return replace(answer, cut=self.after, silent=self.after is None)
 
 
 @dataclass(frozen=True)
@@ -62,15 +60,18 @@ class DropUpload:
 
 @dataclass(frozen=True)
 class Slow:
-    """Wait `seconds` before answering; the request has been carried out by then."""
+    """Wait `seconds` before answering, when the request has been carried out; or after `every` so many bytes."""
 
     seconds: float = 1.0
+    every: int | None = None
     methods: ClassVar[str] = "*"
 
     def change(self, request: Request, answer: Answer) -> Answer:
         """The same answer, later."""
-        time.sleep(self.seconds)
-        return answer
+        if self.every is None:
+            time.sleep(self.seconds)
+            return answer
+        return replace(answer, pace=(self.every, self.seconds))
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,6 @@ class Edit:
 
 
 Fault = Status | Drop | DropUpload | Slow | Flip | WrongSize | Redirect | Edit
-CUT = "X-Local-Hub-Cut"
 
 
 @dataclass

@@ -45,6 +45,9 @@ def resolve(hub: LocalHub, request: Request, repo: str, revision: str, path: str
         return Answer(200, headers, blob.content, ranged=True)
     hub.objects[blob.sha256] = blob.content
     headers |= {"X-Linked-Size": str(len(blob.content)), "X-Linked-Etag": f'"{blob.sha256}"'}
+    if hub.xet:
+        route = f"{hub.endpoint}/api/models/{repo}/xet-read-token/{commit.id}"
+        headers |= {"X-Xet-Hash": blob.sha256, "X-Xet-Refresh-Route": route}
     headers["Location"] = signed(hub, f"/storage/{repo}/{blob.sha256}/{path}")
     return Answer(302, headers, f"Found. Redirecting to {headers['Location']}".encode())
 

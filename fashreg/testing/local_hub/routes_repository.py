@@ -108,11 +108,13 @@ def stamp(date: datetime) -> str:
     return date.strftime("%Y-%m-%dT%H:%M:%S.") + f"{date.microsecond // 1000:03d}Z"
 
 
-def entry(path: str, blob: Blob, commit: Commit | None) -> dict[str, Any]:
+def entry(hub: LocalHub, path: str, blob: Blob, commit: Commit | None) -> dict[str, Any]:
     """One file of a tree."""
     told: dict[str, Any] = {"type": "file", "oid": blob.oid, "size": len(blob.content), "path": path}
     if blob.large:
         told["lfs"] = {"oid": blob.sha256, "size": len(blob.content), "pointerSize": len(blob.pointer)}
+        if hub.xet:
+            told["xetHash"] = blob.sha256
     if commit is not None:
         told["lastCommit"] = {"id": commit.id, "title": commit.title, "date": stamp(commit.date)}
     return told
@@ -120,14 +122,14 @@ def entry(path: str, blob: Blob, commit: Commit | None) -> dict[str, Any]:
 
 def folders(paths: Iterable[str]) -> set[str]:
     """Every folder that holds one of the files."""
-    found = set()
+    found: set[str] = set()
     for path in paths:
         parts = path.split("/")[:-1]
         found.update("/".join(parts[: n + 1]) for n in range(len(parts)))
     return found
 
 
-def listing(commit: Commit, folder: str, *, deep: bool, expand: bool) -> Iterator[dict[str, Any]]:
+def listing(hub: LocalHub, commit: Commit, folder: str, *, deep: bool, expand: bool) -> Iterator[dict[str, Any]]:
     """The entries of a folder of a commit, folders first."""
     prefix = f"{folder}/" if folder else ""
     last = commit if expand else None
@@ -136,7 +138,7 @@ def listing(commit: Commit, folder: str, *, deep: bool, expand: bool) -> Iterato
             yield {"type": "directory", "oid": "0" * 40, "size": 0, "path": path}
     for path, blob in sorted(commit.files.items()):
         if path.startswith(prefix) and (deep or "/" not in path.removeprefix(prefix)):
-            yield entry(path, blob, last)
+            yield entry(hub, path, blob, last)
 
 
 def tree(hub: LocalHub, request: Request, repo: str, revision: str, folder: str = "") -> Answer:
@@ -146,7 +148,7 @@ def tree(hub: LocalHub, request: Request, repo: str, revision: str, folder: str 
         raise Refusal(404, f"{folder} does not exist on {revision!r}", "EntryNotFound")
     yes = {"true", "1"}
     deep, expand = request.asked("recursive").lower() in yes, request.asked("expand").lower() in yes
-    return page(hub, request, list(listing(commit, folder, deep=deep, expand=expand)))
+    return page(hub, request, list(listing(hub, commit, folder, deep=deep, expand=expand)))
 
 
 def page(hub: LocalHub, request: Request, entries: list[dict[str, Any]]) -> Answer:
@@ -169,7 +171,7 @@ def paths_info(hub: LocalHub, request: Request, repo: str, revision: str) -> Ans
     told: list[dict[str, Any]] = []
     for path in request.form_list("paths"):
         if path in commit.files:
-            told.append(entry(path, commit.files[path], last))
+            told.append(entry(hub, path, commit.files[path], last))
         elif path in there:
             told.append({"type": "directory", "oid": "0" * 40, "size": 0, "path": path})
     return as_json(told)

@@ -62,13 +62,22 @@ class LocalHub:
     to change beside the client; `failures` are requests that the local Hub itself could not handle. `page_size`:
     entries per page of a list. `part_size`: larger files are uploaded in parts. `redirecting`: small files too are
     answered by a redirect, to another address of the Hub, as the real one does for cached ones.
+    `xet`: large files are said to be in Xet storage as well; there is none, so a client that asks for it is refused.
     See also: pointing.client_of, which sends this process's client here.
     """
 
-    def __init__(self, *, page_size: int = 1000, part_size: int = 64 * 1024 * 1024, redirecting: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        page_size: int = 1000,
+        part_size: int = 64 * 1024 * 1024,
+        redirecting: bool = False,
+        xet: bool = False,
+    ) -> None:
         self.page_size = page_size
         self.part_size = part_size
         self.redirecting = redirecting
+        self.xet = xet
         self.secret = secrets.token_bytes(32)
         self.faults = Faults()
         self.requests: list[tuple[Request, int]] = []
