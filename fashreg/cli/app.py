@@ -51,7 +51,10 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     evaluate.compare,
     report.report,
     card.card,
+    share.push,
     share.pull,
+    share.versions,
+    share.tag,
     gallery.embed,
     index.search,
 )
