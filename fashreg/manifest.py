@@ -54,9 +54,14 @@ class Manifest:
 
     def path(self, name: str) -> Path:
         """The path of a file that the manifest lists; ModelError for any other."""
+        self.record(name)
+        return self.folder / name
+
+    def record(self, name: str) -> FileRecord:
+        """What the manifest says of a file; ModelError for one that it does not list."""
         if name not in self.files:
             raise ModelError(f"{self.folder} holds no {name}: its {MANIFEST} lists {', '.join(sorted(self.files))}")
-        return self.folder / name
+        return self.files[name]
 
 
 def checked_name(name: str, *, where: str = MANIFEST) -> str:
@@ -137,11 +142,12 @@ def verify_folder(folder: Path, *, kind: str | None = None, names: tuple[str, ..
 
 
 @contextlib.contextmanager
-def write_folder_atomically(folder: Path, *, kind: str, replace: bool = True) -> Iterator[Path]:
+def write_folder_atomically(folder: Path, *, kind: str, replace: bool = True, keep: bool = False) -> Iterator[Path]:
     """Give an empty folder to write into; on leaving, list it, put it on disk and swap it into the place of `folder`.
 
     Killed at any moment, or left by an exception: `folder` is what it was. Another writer at work: BusyError.
     Only an empty folder or one of the same kind that fashreg wrote, without files of anybody else's, is ever replaced.
+    keep: there may be files of somebody else, which go on lying there unlisted.
     """
     target = Path(os.path.realpath(folder))
     try:
@@ -150,16 +156,29 @@ def write_folder_atomically(folder: Path, *, kind: str, replace: bool = True) ->
         raise ModelError(f"{folder} cannot be written: {error}") from error
     with lock_folder(target):
         recover_folder(target)
-        _check_replaceable(target, kind, replace)
+        strange = _check_replaceable(target, kind, replace, keep)
         fresh = target.with_name(f".{target.name}.new-{secrets.token_hex(4)}")
         fresh.mkdir()
         try:
             yield fresh
             write_manifest(fresh, kind)
+            for name in strange:
+                place_file(target / name, fresh / name)
             _sync_tree(fresh)
             _swap_in(fresh, target)
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
+
+
+def place_file(old: Path, new: Path) -> None:
+    """The same file at another place of one disk, without copying where the file system can; a link stays a link."""
+    new.parent.mkdir(parents=True, exist_ok=True)
+    if os.path.lexists(new):
+        raise ModelError(f"{old} is somebody else's file, and fashreg writes one of that name: move it")
+    try:
+        os.link(old, new, follow_symlinks=False)
+    except OSError:
+        shutil.copy2(old, new, follow_symlinks=False)
 
 
 def recover_folder(folder: Path) -> None:
@@ -176,14 +195,15 @@ def recover_folder(folder: Path) -> None:
         shutil.rmtree(fresh, ignore_errors=True)
 
 
-def _check_replaceable(target: Path, kind: str, replace: bool) -> None:
+def _check_replaceable(target: Path, kind: str, replace: bool, keep: bool) -> list[str]:
+    """The files in `target` that are somebody else's; ModelError where it must not be replaced."""
     if not target.exists():
-        return
+        return []
     if not target.is_dir():
         raise ModelError(f"{target} is a file; give the name of a folder")
     present = {p.relative_to(target).as_posix() for p in target.rglob("*") if not p.is_dir()}
     if not present:
-        return
+        return []
     if not replace or MANIFEST not in present:
         why = "exists" if not replace else "holds files and was not written by fashreg"
         raise ModelError(f"{target} {why}; nothing was written: choose another folder, or empty it yourself")
@@ -193,11 +213,12 @@ def _check_replaceable(target: Path, kind: str, replace: bool) -> None:
             f"{target} holds the fashreg {old.kind}, which the new {kind} must not replace; choose another folder"
         )
     strange = sorted(present - set(old.files) - {MANIFEST})
-    if strange:
+    if strange and not keep:
         more = f" and {len(strange) - 3} more" if len(strange) > 3 else ""
         raise ModelError(
             f"{target} also holds {', '.join(strange[:3])}{more}, which replacing it would lose: move them"
         )
+    return strange
 
 
 def _swap_in(fresh: Path, target: Path) -> None:
@@ -225,7 +246,8 @@ def _exchange(one: Path, other: Path) -> bool:
 
 def _sync_tree(folder: Path) -> None:
     for path in [*folder.rglob("*"), folder]:
-        _sync(path)
+        if not path.is_symlink():
+            _sync(path)
 
 
 def _sync(path: Path) -> None:

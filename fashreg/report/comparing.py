@@ -127,8 +127,10 @@ def _recipes(runs: Sequence[Subject | None]) -> list[tuple[str, str, str]] | Non
 
 
 def _short(side: Compared) -> str:
-    """The last two parts of a folder's name, without `evaluation`."""
+    """The last two parts of a folder's name, without `evaluation`; what came from the Hub as it was asked for."""
     first = side.folders[0] if side.folders else ""
+    if not Path(first).is_dir():
+        return side.name
     parts = [p for p in Path(first or side.name).parts if p not in ("evaluation", "/")]
     more = f" and {len(side.evaluations) - 1} more" if len(side.evaluations) > 1 else ""
     return "/".join(parts[-2:]) + more
