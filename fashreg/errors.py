@@ -5,6 +5,7 @@
     │   ├── UnknownComponentError    (LookupError) no such name; says what is near and what to install
     │   ├── AmbiguousNameError       (LookupError) two plugins, one name; lists the qualified spellings
     │   ├── PluginError              an installed plugin does not import or does not fit this core
+    │   ├── RequirementError         a model needs a plugin, or a release of one, that is not installed
     │   └── OptionError              (ValueError) a component does not take this option or this value
     ├── RecipeError                  (ValueError) the recipe or an override is wrong
     ├── DataError                    (ValueError) the table or a picture is wrong
@@ -22,10 +23,22 @@ from __future__ import annotations
 
 
 class FashregError(Exception):
-    """Any mistake that a person can mend; the command line prints it without a traceback."""
+    """Any mistake that a person can mend; the command line prints it without a traceback.
+
+    What it quotes may be a stranger's: letters that do not show are written as escapes, and the whole has an end.
+    """
 
     def __str__(self) -> str:  # KeyError-like bases would print quotes
-        return " ".join(str(arg) for arg in self.args)
+        return shown(" ".join(str(arg) for arg in self.args))
+
+
+def shown(text: str, *, longest: int = 10_000) -> str:
+    """A text as it may be printed: no control letters but line ends and tabs, none that turn the direction, no more
+    than `longest` letters."""
+    cut = text if len(text) <= longest else f"{text[:longest]} ... ({len(text):,} letters)"
+    if cut.isprintable():
+        return cut
+    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in cut)
 
 
 class ComponentError(FashregError):
@@ -54,6 +67,14 @@ class PluginError(ComponentError):
     def __init__(self, message: str, *, plugin: str, version: str = "") -> None:
         super().__init__(message)
         self.plugin, self.version = plugin, version
+
+
+class RequirementError(ComponentError):
+    """A model needs a plugin, or a release of one, that is not installed; `needs` is what to ask pip for."""
+
+    def __init__(self, message: str, *, needs: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.needs = needs
 
 
 class OptionError(ComponentError, ValueError):

@@ -191,7 +191,7 @@ def _read_front(text: str) -> _Front | None:
         return None
     rows = (text if text.endswith("\n") else text + "\n").splitlines(keepends=True)
     starts = [key.start_mark for key, _ in node.value] if isinstance(node, yaml.MappingNode) else []
-    if node is None or node.flow_style or any(mark.column for mark in starts):
+    if not isinstance(node, yaml.MappingNode) or node.flow_style or any(mark.column for mark in starts):
         return _Front(lines={key: _dumped(key, value) for key, value in values.items()}, values=values)
     ends = [mark.line for mark in starts[1:]] + [len(rows)]
     blocks = ["".join(rows[mark.line : end]) for mark, end in zip(starts, ends, strict=True)]

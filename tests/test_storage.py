@@ -199,7 +199,7 @@ def test_weights_that_could_not_be_loaded_are_not_saved(tmp_path: Path, how: str
 # ---- what is refused to be loaded ----
 
 
-@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "README.md", "recipe.yaml", "manifest.json"])
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "recipe.yaml", "manifest.json"])
 @pytest.mark.parametrize("how", ["missing", "cut", "changed"])
 def test_every_damaged_file_is_named(folder: Path, name: str, how: str) -> None:
     path = folder / name
@@ -214,7 +214,7 @@ def test_every_damaged_file_is_named(folder: Path, name: str, how: str) -> None:
 
 
 CONFIGS: dict[str, tuple[Change, str]] = {
-    "another format": (lambda c: c.update(format="fashreg-model/2"), "newer fashreg: pip install --upgrade"),
+    "another format": (lambda c: c.update(format="fashreg-model/3"), "newer fashreg: pip install --upgrade"),
     "no format": (lambda c: c.pop("format"), "format None"),
     "a stranger's field": (lambda c: c.update(run="rm -rf"), "run: Extra inputs"),
     "an import path": (lambda c: c["head"].update(name="os:system"), "head.name"),
@@ -311,7 +311,7 @@ def test_weights_of_another_encoder_do_not_go_in(folder: Path) -> None:
         lambda: torch.arange(10**6),
         lambda: torch.eye(1000),
         lambda: torch.full((1000, 1000), 0.0),
-        lambda: [torch.rand(1000) for _ in range(1000)],
+        lambda: [torch.rand(10_000) for _ in range(100)],
         lambda: torch.nn.Linear(1000, 1000, device="meta").to_empty(device="cpu"),
     ],
 )
@@ -320,6 +320,11 @@ def test_the_budget_counts_what_is_made(make: Callable[[], Any]) -> None:
         make()
     with pytest.raises(ModelError, match="x describes a model of more than"), Budget(3 * 10**6, "x"):
         make()
+
+
+def test_the_budget_counts_how_many_are_made() -> None:
+    with pytest.raises(ModelError, match="x describes a model"), Budget(9 * 10**6, "x"):
+        _ = [torch.empty(1) for _ in range(1000)]
 
 
 # ---- killed while writing ----

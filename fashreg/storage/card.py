@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,7 +14,6 @@ from fashreg.storage.model_config import ModelConfig
 PLACE = "path/to/this/folder"
 PICTURE = "neighbours.jpg"
 TITLE = "An image retrieval model made with fashreg"
-_LOADED = re.compile(r'fashreg\.load\("[^"\n]*"\)')
 _TRAINER = ("epochs", "batch_size", "optimizer", "lr", "schedule", "precision", "freeze", "cache", "ema_decay")
 _LEFT_OUT = frozenset({"recipe", "metrics", "environment"})
 
@@ -28,17 +26,17 @@ def model_card(
     measured: Measured | None = None,
     name: str = "",
     licence: str | None = None,
-    base: str | None = None,
     picture: bool = False,
 ) -> str:
     """A fresh README.md: front matter and text.
 
     metrics: numbers alone, where there is no measurement to tell more of. name: of the model. licence: SPDX identifier
-    (default: that of config or recipe). base: repository whose weights the model goes on from. picture: neighbours.jpg
-    lies beside the card. Every value is escaped: none can become HTML, a link, or a mark that fashreg looks for.
+    (default: that of config or recipe). picture: neighbours.jpg lies beside the card. Every value is escaped: none can
+    become HTML, a link, or a mark that fashreg looks for.
     """
-    chosen = licence or getattr(config, "licence", None) or (recipe or {}).get("licence")
+    chosen = licence or config.licence or (recipe or {}).get("licence")
     title = name or TITLE
+    base = None if config.base is None else config.base.repo
     front = front_matter(title, licence=chosen, measured=measured, base=base)
     parts = [
         f"---\n{yaml.safe_dump(front, sort_keys=False)}---",
@@ -55,11 +53,6 @@ def model_card(
     return "\n\n".join(parts) + "\n"
 
 
-def with_repo(card: str, repo: str) -> str:
-    """A fresh card with its code loading `repo` (user/name)."""
-    return _LOADED.sub(f'fashreg.load("{repo}")', card)
-
-
 def _about(config: ModelConfig, recipe: Mapping[str, Any] | None) -> str:
     height, width = config.input_spec.size
     purpose = said(str((recipe or {}).get("description") or "").strip())
@@ -70,6 +63,8 @@ def _about(config: ModelConfig, recipe: Mapping[str, Any] | None) -> str:
         ("pictures", f"{width} x {height} pixels (scaled and cropped by fashreg)"),
         ("plugins", said(", ".join(sorted({f"{s.plugin} {s.version}" for s in (config.backbone, config.head)})))),
     ]
+    if config.base is not None:
+        rows.append(("goes on from", f"`{config.base}`, whose weights are taken where this model has no others"))
     return (f"{purpose}\n\n" if purpose else "") + table(("part", "what it is"), rows)
 
 
@@ -87,10 +82,12 @@ def _use(config: ModelConfig) -> str:
         f'vectors = encoder.embed(["dress.jpg", "shirt.jpg"])  # (2, {config.embed_dim}) float32',
         "print(vectors @ vectors.T)  # how alike each pair is: larger = more alike",
     ]
+    fetched = "no weights are fetched from anywhere else"
+    if config.base is not None:
+        fetched = f"weights are fetched only from here and from `{config.base.repo}`, at one commit and checked"
     return (
         f"```\npip install {' '.join(plugins)}\n```\n\n```python\n" + "\n".join(code) + "\n```\n\n"
-        "Components are found among the installed plugins. Nothing in these files is executed, and no weights are "
-        "fetched from anywhere else."
+        f"Components are found among the installed plugins. Nothing in these files is executed, and {fetched}."
     )
 
 

@@ -7,13 +7,14 @@ from pathlib import Path
 
 from fashreg.encoder import Encoder
 from fashreg.errors import HubError, ModelError
-from fashreg.hub.address import SCHEME, is_address
+from fashreg.hub.address import SCHEME, is_address, parse_address
 from fashreg.hub.client import Token
 from fashreg.hub.fetch import fetch
 from fashreg.hub.origin import read_origin
 from fashreg.hub.pull import pull
 from fashreg.manifest import Manifest, verify_folder
-from fashreg.storage import KIND, encoder_from, untrained_from
+from fashreg.storage import KIND, Untrained, encoder_from, untrained_from
+from fashreg.storage.partial import Access
 
 _MISSING = (401, 404)
 
@@ -50,17 +51,18 @@ def load_with_folder(
     cache_dir: str | Path | None = None,
 ) -> tuple[Encoder, Path]:
     """As `load`, and the folder it was loaded from, for what else is written there."""
+    access = Access(token, local_files_only, cache_dir)
     if not is_address(model):
         if revision is not None:
             raise ModelError(f"{model} is a folder, or none; revision={revision!r} is for repositories on the Hub")
         manifest = verify_folder(Path(model), kind=KIND)
-        encoder = encoder_from(manifest)
+        encoder = encoder_from(manifest, access=access)
         encoder.origin = read_origin(manifest.folder)
         return encoder, manifest.folder
-    made: list[Encoder] = []
+    made: list[Untrained] = []
 
     def check(folder: Path, listed: Manifest) -> None:
-        made.append(untrained_from(listed))
+        made.append(untrained_from(listed, access))
 
     try:
         found = fetch(
@@ -73,7 +75,8 @@ def load_with_folder(
             progress=sys.stderr.isatty(),
         )
     except HubError as error:
-        if error.status in _MISSING and not str(model).startswith(SCHEME):
+        own = error.repo == parse_address(str(model), revision=revision).repo  # and not that of a base
+        if error.status in _MISSING and own and not str(model).startswith(SCHEME):
             error.args = (f"there is no folder {model} here, and {error}",)
         raise
     encoder = encoder_from(found.manifest, made[0])
@@ -95,7 +98,7 @@ def pull_folder(
 
     def check(folder: Path, listed: Manifest) -> None:
         if not part:
-            untrained_from(listed)
+            untrained_from(listed, Access(token, local_files_only, cache_dir))
 
     return pull(
         address,

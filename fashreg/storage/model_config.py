@@ -5,15 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from fashreg.errors import ModelError
+from fashreg.hub.address import checked_repo
+from fashreg.licences import checked_licence
+from fashreg.storage.migrations import migrated
 from fashreg.strict_json import read_json
 from fashreg.values import InputSpec
 
-FORMAT: Literal["fashreg-model/1"] = "fashreg-model/1"
+FORMAT: Literal["fashreg-model/2"] = "fashreg-model/2"
 _NAME = r"^[a-z0-9][a-z0-9._-]*$"
-Side = Annotated[int, Field(gt=0, le=16384)]
+_LARGEST = 2 * 2**20
+Side = Annotated[int, Field(gt=0, le=4096)]
 Level = Annotated[float, Field(allow_inf_nan=False)]
 
 
@@ -37,20 +41,38 @@ class InputConfig(BaseModel):
     mean: tuple[Level, Level, Level]
     std: tuple[Annotated[float, Field(gt=0.0, allow_inf_nan=False)], ...] = Field(min_length=3, max_length=3)
     interpolation: Literal["bicubic", "bilinear", "nearest"]
-    crop: Annotated[float, Field(gt=0.0, le=1.0)]
+    crop: Annotated[float, Field(ge=0.05, le=1.0)]
+
+
+class BaseConfig(BaseModel):
+    """The model that another one goes on from: what is not in the weights file is taken from there, to the bit.
+
+    commit: of the repository. fingerprint: of its encoder (`Encoder.fingerprint`).
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    repo: Annotated[str, Field(max_length=200), AfterValidator(checked_repo)]
+    commit: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
+    fingerprint: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+    def __str__(self) -> str:
+        return f"{self.repo}@{self.commit}"
 
 
 class ModelConfig(BaseModel):
-    """The whole of config.json."""
+    """The whole of config.json, format 2. licence: an SPDX identifier or the Hub's, None where nobody said."""
 
     model_config = ConfigDict(extra="forbid")
 
-    format: Literal["fashreg-model/1"]
+    format: Literal["fashreg-model/2"]
     fashreg: Annotated[str, Field(max_length=100)]
     backbone: ComponentSpec
     head: ComponentSpec
     input_spec: InputConfig
     embed_dim: Annotated[int, Field(gt=0)]
+    licence: Annotated[str, AfterValidator(checked_licence)] | None = None
+    base: BaseConfig | None = None
     provenance: dict[str, Any]
 
     def spec(self) -> InputSpec:
@@ -59,19 +81,10 @@ class ModelConfig(BaseModel):
 
 
 def read_model_config(path: Path) -> ModelConfig:
-    """The checked content of a config.json; ModelError names the field that is wrong."""
-    content = read_json(path)
-    found = content.get("format") if isinstance(content, dict) else None
-    if found != FORMAT:
-        hint = "; it was written by a newer fashreg: pip install --upgrade fashreg" if _is_newer(found) else ""
-        raise ModelError(f"{path} has the format {found!r}, this version reads {FORMAT!r}{hint}")
+    """The checked content of a config.json of this or an earlier format; ModelError names the field that is wrong."""
+    content = migrated(read_json(path, max_bytes=_LARGEST), where=str(path))
     try:
         return ModelConfig.model_validate(content)
     except ValidationError as error:
         lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()[:5]]
         raise ModelError(f"{path} cannot be used: {'; '.join(lines)}") from None
-
-
-def _is_newer(found: Any) -> bool:
-    name, _, number = str(found).partition("/")
-    return name == FORMAT.partition("/")[0] and number.isdigit() and int(number) > 1
