@@ -70,11 +70,14 @@ class Connection(BaseHTTPRequestHandler):
         return path, query
 
     def _body(self, headers: dict[str, str], limit: int | None) -> bytes:
-        """What the client sends, up to `limit` bytes."""
+        """What the client sends, up to `limit` bytes; a client that goes away before the end has asked nothing."""
         if headers.get("transfer-encoding", "").lower() == "chunked":
             return self._chunks(limit)
         length = int(headers.get("content-length", 0))
-        return self.rfile.read(length if limit is None else min(limit, length))
+        body = self.rfile.read(length if limit is None else min(limit, length))
+        if limit is None and len(body) < length:
+            raise ConnectionResetError("the client went away")
+        return body
 
     def _chunks(self, limit: int | None) -> bytes:
         """A body that is sent in chunks."""

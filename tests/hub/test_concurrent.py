@@ -1,0 +1,217 @@
+"""Several who push at once, readers meanwhile, and whoever is killed: what Hub and disk hold is always whole."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from small_folders import is_whole, small_folder, weights
+
+from fashreg.errors import HubConflictError
+from fashreg.hub import push as pushing
+from fashreg.hub.pull import pull
+from fashreg.hub.push import Pushed, push
+from fashreg.testing.local_hub import LocalHub
+
+REPO = "ann/shirts"
+
+
+def value_of(files: dict[str, bytes]) -> float:
+    """The value that config and weights agree on."""
+    value = float(json.loads(files["config.json"])["value"])
+    assert files["model.safetensors"] == weights(value)
+    return value
+
+
+def all_at_once(monkeypatch: pytest.MonkeyPatch, folders: list[Path], token: str) -> list[Pushed | Exception]:
+    """Push every folder from a thread of its own; all of them have seen the same commit before the first one writes."""
+    seen, listed = threading.Barrier(len(folders), timeout=30), pushing.list_files
+    first = threading.local()
+
+    def together(*arguments: object) -> object:
+        found = listed(*arguments)  # type: ignore[arg-type]
+        if not hasattr(first, "done"):
+            first.done = True
+            seen.wait()
+        return found
+
+    def one(folder: Path) -> Pushed | Exception:
+        try:
+            return push(folder, REPO, token=token)
+        except HubConflictError as error:
+            return error
+
+    with monkeypatch.context() as patch, ThreadPoolExecutor(len(folders)) as pool:
+        patch.setattr(pushing, "list_files", together)
+        return list(pool.map(one, folders))
+
+
+def test_of_those_who_push_at_once_one_wins_and_the_others_are_told(
+    hub: LocalHub, token: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    push(small_folder(tmp_path / "0"), REPO, token=token)
+    folders = [small_folder(tmp_path / str(n), value=float(n)) for n in range(2, 7)]
+    results = all_at_once(monkeypatch, folders, token)
+    (winner,) = [n for n, done in enumerate(results) if isinstance(done, Pushed)]
+    for lost in (done for done in results if isinstance(done, HubConflictError)):
+        assert "somebody else pushed meanwhile. Nothing was written" in str(lost)
+        assert (lost.repo, lost.status) == (REPO, 412)
+    assert len(hub.repo(REPO).commits()) == 3
+    assert value_of(hub.repo(REPO).files()) == winner + 2
+
+
+def test_whoever_lost_pushes_again(hub: LocalHub, token: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    push(small_folder(tmp_path / "0"), REPO, token=token)
+    folders = [small_folder(tmp_path / "a", value=2.0), small_folder(tmp_path / "i", "index")]
+    results = all_at_once(monkeypatch, folders, token)
+    assert sum(isinstance(done, Pushed) for done in results) == 1
+    for folder, done in zip(folders, results, strict=True):
+        if not isinstance(done, Pushed):
+            push(folder, REPO, token=token)
+    files = hub.repo(REPO).files()
+    assert value_of(files) == 2.0
+    assert is_whole(files, "index", tmp_path / "desk")
+
+
+def test_two_who_push_the_same_both_succeed(
+    hub: LocalHub, token: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    push(small_folder(tmp_path / "0"), REPO, token=token)
+    folders = [small_folder(tmp_path / str(n), value=5.0) for n in (1, 2)]
+    results = all_at_once(monkeypatch, folders, token)
+    assert {done.commit for done in results if isinstance(done, Pushed)} == {hub.repo(REPO).head}
+    assert len(hub.repo(REPO).commits()) == 3
+
+
+def test_two_who_make_the_repository_at_once_leave_it_whole(
+    hub: LocalHub, token: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders = [small_folder(tmp_path / str(n), value=float(n)) for n in (1, 2)]
+    results = all_at_once(monkeypatch, folders, token)
+    assert sum(isinstance(done, Pushed) for done in results) == 1
+    assert is_whole(hub.repo(REPO).files(), "", tmp_path / "desk")
+
+
+def test_who_pulls_while_others_push_gets_one_whole_version(hub: LocalHub, token: str, tmp_path: Path) -> None:
+    push(small_folder(tmp_path / "0"), REPO, token=token)
+    done, found = threading.Event(), []
+
+    def read() -> None:
+        while not done.is_set():
+            out = pull(REPO, tmp_path / "out", token=token)
+            found.append(value_of({path.name: path.read_bytes() for path in out.iterdir()}))
+
+    with ThreadPoolExecutor(1) as pool:
+        reader = pool.submit(read)
+        try:
+            for number in range(2, 14):
+                push(small_folder(tmp_path / "m", value=float(number)), REPO, token=token)
+        finally:
+            done.set()
+        reader.result(timeout=30)
+    assert found == sorted(found)
+    assert len(set(found)) > 1
+
+
+# ---- kill -9 ----
+
+PUSHING = """
+import os, random, signal, sys, time
+from pathlib import Path
+from fashreg.hub.push import push
+from huggingface_hub import CommitOperationAdd, HfApi
+from small_folders import small_folder
+desk, kills = Path(sys.argv[1]), int(sys.argv[2])
+for turn in range(kills):
+    child = os.fork()
+    if child == 0:
+        number = 1000.0 * turn
+        while True:
+            number += 1
+            try:
+                push(small_folder(desk / "model", value=number), "ann/shirts")
+            except BaseException as error:
+                print(type(error).__name__, error, file=sys.stderr, flush=True)
+                os._exit(1)
+    time.sleep(random.uniform(0.0, 0.15))
+    os.kill(child, signal.SIGKILL)
+    status = os.waitpid(child, 0)[1]
+    assert os.WIFSIGNALED(status), "a push failed by itself"
+push(small_folder(desk / "model", value=-1.0), "ann/shirts")
+"""
+
+PULLING = """
+import os, random, shutil, signal, sys, time
+from pathlib import Path
+from fashreg.hub.pull import pull
+from fashreg.manifest import verify_folder
+from huggingface_hub import HfApi, try_to_load_from_cache, hf_hub_url
+from small_folders import weights
+desk, kills = Path(sys.argv[1]), int(sys.argv[2])
+out, cache = desk / "place" / "out", desk / "cache"
+there = 0
+for turn in range(kills):
+    child = os.fork()
+    if child == 0:
+        while True:
+            for tag in ("v1", "v2"):
+                try:
+                    pull(f"ann/shirts@{tag}", out, cache_dir=cache)
+                except BaseException as error:
+                    print(type(error).__name__, error, file=sys.stderr, flush=True)
+                    os._exit(1)
+    time.sleep(random.uniform(0.0, 0.15))
+    os.kill(child, signal.SIGKILL)
+    status = os.waitpid(child, 0)[1]
+    assert os.WIFSIGNALED(status), "a pull failed by itself"
+    assert out.is_dir() or not there
+    if out.is_dir():
+        verify_folder(out, kind="model")
+        held = (out / "model.safetensors").read_bytes()
+        assert held in (weights(1.0, 50_000), weights(2.0, 50_000))
+        there += 1
+    if turn % 3 == 0:
+        shutil.rmtree(cache, ignore_errors=True)
+pull("ann/shirts@v1", out, cache_dir=cache)
+assert (out / "model.safetensors").read_bytes() == weights(1.0, 50_000)
+print(there, *sorted(path.name for path in out.parent.iterdir()))
+"""
+
+
+def killing(code: str, desk: Path, monkeypatch: pytest.MonkeyPatch, token: str, kills: int) -> str:
+    monkeypatch.setenv("HF_TOKEN", token)
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    command = [sys.executable, "-c", code, str(desk), str(kills)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_kill_9_while_pushing_leaves_every_revision_whole_a_hundred_times(
+    hub: LocalHub, token: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killing(PUSHING, tmp_path / "desk", monkeypatch, token, 100)
+    commits = [commit.id for commit in hub.repo(REPO).commits()][:-1]  # the Hub made the first one itself
+    for commit in commits:
+        assert is_whole(hub.repo(REPO).files(commit), "", tmp_path / "look")
+        value_of(hub.repo(REPO).files(commit))
+    assert value_of(hub.repo(REPO).files()) == -1.0
+    assert 1 < len(commits) < 1000
+    uploads = sum(request.method == "PUT" for request, _ in hub.requests)
+    assert uploads >= len(commits)
+
+
+def test_kill_9_while_pulling_leaves_a_whole_folder_a_hundred_times(
+    hub: LocalHub, token: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in (1, 2):
+        folder = small_folder(tmp_path / "m", value=float(number), model__safetensors=weights(float(number), 50_000))
+        hub.repo(REPO).tags[f"v{number}"] = push(folder, REPO, token=token).commit
+    there, *names = killing(PULLING, tmp_path / "desk", monkeypatch, token, 100).split()
+    assert int(there) > 10
+    assert names == ["out"]
