@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +15,11 @@ from fashreg.jobs.evaluation_folder import load_evaluation
 from fashreg.jobs.evaluation_result import Evaluation
 from fashreg.jobs.neighbours_picture import draw_neighbours
 from fashreg.licences import checked_licence
-from fashreg.manifest import MANIFEST, Manifest, verify_folder, write_folder_atomically
-from fashreg.readme import merge_card, read_card
+from fashreg.manifest import CARD, MANIFEST, Manifest, place_file, verify_folder, write_folder_atomically
+from fashreg.readme import merge_card, name_repository, read_card
 from fashreg.readme import write_card as write_readme
-from fashreg.storage import CARD, CONFIG, KIND, load_encoder, read_provenance
-from fashreg.storage.card import PICTURE, model_card, with_repo
+from fashreg.storage import CONFIG, KIND, load_encoder, read_provenance
+from fashreg.storage.card import PICTURE, model_card
 from fashreg.storage.card_metadata import Measured
 from fashreg.storage.model_config import ModelConfig, read_model_config
 from fashreg.strict_json import write_json
@@ -79,7 +77,7 @@ def write_card(
     subject = _subject(folder, evaluation, licence, repo)
     target = subject.folder
     verify_folder(target, kind=KIND, names=tuple(n for n in subject.manifest.files if n != CARD))
-    with write_folder_atomically(target, kind=KIND) as fresh:
+    with write_folder_atomically(target, kind=KIND, keep=True) as fresh:
         if pictures:
             draw_neighbours(_measured(subject, "--pictures"), fresh / PICTURE)
         picture = pictures or PICTURE in subject.manifest.files
@@ -88,7 +86,7 @@ def write_card(
             write_json(fresh / CONFIG, subject.config.model_dump(mode="json"))
         for name in subject.manifest.files:
             if not (fresh / name).exists():
-                _place(target / name, fresh / name)
+                place_file(target / name, fresh / name)
     return target / CARD
 
 
@@ -134,7 +132,8 @@ def _text(subject: _Subject, *, picture: bool) -> str:
         name="" if repo is None else repo.rpartition("/")[2],
         picture=picture,
     )
-    return merge_card(read_card(subject.folder), fresh if repo is None else with_repo(fresh, repo))
+    merged = merge_card(read_card(subject.folder), fresh)
+    return merged if repo is None else name_repository(merged, repo)
 
 
 def _repo(model: Path, given: str | None) -> str | None:
@@ -197,12 +196,3 @@ def _weakest(evaluation: Evaluation) -> list[tuple[str, str, float, int]]:
             score, value, support = min(known)
             rows.append((column, value, score, support))
     return rows
-
-
-def _place(old: Path, new: Path) -> None:
-    """The same file in the new folder, without copying where the file system can."""
-    new.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.link(old, new)
-    except OSError:
-        shutil.copyfile(old, new)

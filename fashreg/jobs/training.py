@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,8 @@ from fashreg import registry
 from fashreg.config import Recipe, read_recipe
 from fashreg.data.table import Table
 from fashreg.encoder import Encoder
+from fashreg.errors import FashregError
+from fashreg.jobs.card import write_card
 from fashreg.jobs.evaluation import Asking, evaluate_table
 from fashreg.jobs.evaluation_folder import KIND as EVALUATION
 from fashreg.jobs.evaluation_folder import save_evaluation
@@ -149,7 +152,17 @@ def _run(
         write_json(path, run.as_dict())
         if after is not None:
             save_evaluation(after, path.parent / EVALUATION)
+            _renew_card(path.parent, after)
     return run
+
+
+def _renew_card(folder: Path, measured: Evaluation) -> None:
+    """Put what was measured at the end into the model's card; a card must never make a training look failed."""
+    try:
+        write_card(folder, evaluation=measured)
+    except (FashregError, OSError) as error:
+        again = f"fashreg card {folder} --write"
+        print(f"note: the model's card does not tell the last evaluation ({error}); again: {again}", file=sys.stderr)
 
 
 def _measure(

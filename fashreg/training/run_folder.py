@@ -121,7 +121,8 @@ def versions() -> dict[str, str]:
     """What a model was made with, for its card: versions of Python, libraries and plugins, and the kind of machine."""
     found = environment()
     machine = f"{platform.system()} {platform.machine()}".strip()
-    return {n: str(found[n]) for n in ("fashreg", "python")} | found["libraries"] | found["plugins"] | {"on": machine}
+    own = {name: str(found[name]) for name in ("fashreg", "python")}
+    return {**own, **found["libraries"], **found["plugins"], "on": machine}
 
 
 def _version(name: str) -> str:
