@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from fashreg.errors import HubError, HubOfflineError
 from fashreg.hub.client import ATTEMPTS, translated, with_retries
+from fashreg.hub.resume import LEAST, comes_by_xet, fetch_blob
 from fashreg.manifest import FileRecord
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ class Announced:
     commit: str
     bytes: int | None
     digest: str
+    url: str
+    by_xet: bool = False
 
     @property
     def sha256(self) -> str | None:
@@ -112,10 +115,18 @@ class Snapshot:
         self._refuse_offline(name)
 
         def call() -> Any:
+            self._resume(name)
             return self.api.hf_hub_download(self.repo, name, revision=self.commit, cache_dir=self.cache)
 
         with translated(self.repo, self.commit):
             return Path(with_retries(call))
+
+    def _resume(self, name: str) -> None:
+        """Fetch a large file in as many goes as it takes; the client then finds its blob."""
+        said = self._announced.get(name)
+        if said and said.sha256 and not said.by_xet and said.bytes is not None and said.bytes >= LEAST:
+            blob = self.cache / f"models--{self.repo.replace('/', '--')}" / "blobs" / said.sha256
+            fetch_blob(self.api, said.url, blob=blob, size=said.bytes)
 
     def _refuse_offline(self, name: str) -> None:
         if self.offline:
@@ -158,7 +169,7 @@ def announced(api: HfApi, repo: str, revision: str, name: str, *, attempts: int 
             repo=repo,
             revision=revision,
         )
-    return Announced(said.commit_hash, said.size, said.etag or "")
+    return Announced(said.commit_hash, said.size, said.etag or "", url, comes_by_xet(said))
 
 
 def cached_file(repo: str, revision: str, name: str, cache: Path) -> Path | None:

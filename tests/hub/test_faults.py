@@ -10,6 +10,7 @@ import pytest
 from shelf import FILES, WEIGHTS, Clock, content_of, folder_of, published, stop_the_clock
 
 from fashreg.errors import HubError, HubOfflineError
+from fashreg.folder_lock import lock_folder
 from fashreg.hub.fetch import fetch
 from fashreg.manifest import MANIFEST
 from fashreg.testing.local_hub import Drop, Edit, Flip, LocalHub, Redirect, Repository, Slow, Status, WrongSize
@@ -41,14 +42,62 @@ def files_in(hf_home: Path) -> dict[str, bytes]:
 # ---- cut, refused, slow: patience ----
 
 
-def test_a_download_that_is_cut_goes_on_where_it_was(hub: LocalHub, tmp_path: Path) -> None:
-    large = bytes(24 * 2**20)  # the client writes by 10 MiB, and goes on from what it wrote
-    folder = folder_of(tmp_path / "large", {**FILES, "model.safetensors": large})
-    published(hub, folder, "ann/large")
+@pytest.fixture
+def large(hub: LocalHub, tmp_path: Path) -> Path:
+    """A repository ann/large with weights of which something is left when they are cut: clients write by 10 MiB."""
+    folder = folder_of(tmp_path / "large", {**FILES, "model.safetensors": bytes(24 * 2**20)})
+    published(hub, folder, "ann/large", private=True)
+    return folder
+
+
+def ranges(hub: LocalHub) -> list[str | None]:
+    return [r.headers.get("range") for r in hub.asked("model.safetensors", "GET", "storage")]
+
+
+def test_a_download_that_is_cut_goes_on_where_it_was(hub: LocalHub, large: Path, token: str) -> None:
     hub.faults.add(Drop(after=13 * 2**20), "*/model.safetensors")
-    assert fetch("ann/large").manifest.files["model.safetensors"].bytes == len(large)
-    ranges = [r.headers.get("range") for r in hub.asked("model.safetensors", "GET", "storage")]
-    assert ranges == [None, "bytes=10485760-"]
+    assert content_of(fetch("ann/large", token=token).folder) == content_of(large)
+    assert ranges(hub) == [None, "bytes=10485760-"]
+
+
+def test_a_download_that_failed_is_gone_on_with_by_the_next_one(
+    hub: LocalHub, large: Path, hf_home: Path, token: str
+) -> None:
+    hub.faults.add(Drop(after=13 * 2**20), "*/model.safetensors")
+    refusal = hub.faults.add(Status(503), "*/resolve/*/model.safetensors", method="GET", times=None, skip=1)
+    with pytest.raises(HubError, match="503"):
+        fetch("ann/large", token=token)
+    assert refusal.struck
+    (part,) = hf_home.rglob("*.incomplete")
+    assert part.stat().st_size == 10 * 2**20
+    hub.faults.clear()
+    assert content_of(fetch("ann/large", token=token).folder) == content_of(large)
+    assert ranges(hub) == [None, "bytes=10485760-"]
+    assert not list(hf_home.rglob("*.incomplete"))
+
+
+@pytest.mark.parametrize("size", [10 * 2**20, 24 * 2**20, 25 * 2**20])
+def test_a_rest_that_is_damaged_costs_a_second_download_only(
+    hub: LocalHub, large: Path, hf_home: Path, token: str, size: int
+) -> None:
+    hub.faults.add(Status(503), "*/resolve/*/model.safetensors", method="GET", times=None)
+    with pytest.raises(HubError):
+        fetch("ann/large", token=token)
+    hub.faults.clear()
+    (part,) = hf_home.rglob("*.incomplete")
+    part.write_bytes(b"?" * size)
+    assert content_of(fetch("ann/large", token=token).folder) == content_of(large)
+    assert len(ranges(hub)) <= 2
+
+
+def test_two_processes_that_fetch_one_file_do_not_mix(hub: LocalHub, large: Path, hf_home: Path, token: str) -> None:
+    oid = hub.repo("ann/large").resolve().files["model.safetensors"].sha256
+    part = hf_home / "hub" / "models--ann--large" / "blobs" / f"{oid}.fashreg.incomplete"
+    part.parent.mkdir(parents=True)
+    part.write_bytes(b"? of the other one")
+    with lock_folder(part):
+        assert content_of(fetch("ann/large", token=token).folder) == content_of(large)
+    assert part.read_bytes() == b"? of the other one"
 
 
 @pytest.mark.parametrize("name", EVERY)
