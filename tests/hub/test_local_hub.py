@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import http.client
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -15,6 +18,7 @@ import urllib.request
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import huggingface_hub
 import pytest
@@ -45,6 +49,7 @@ from fashreg.testing.local_hub import (
 )
 from fashreg.testing.local_hub.answers import Request
 from fashreg.testing.local_hub.connection import _part
+from fashreg.testing.local_hub.routes_files import signature
 
 WEIGHTS = bytes(range(256)) * 40
 
@@ -442,6 +447,33 @@ def test_an_upload_is_cut_while_it_runs(hub: LocalHub, api: HfApi, repo: str, wa
     api.upload_file(path_or_fileobj=large, path_in_repo="a.bin", repo_id=repo)
     assert order.struck == 2
     assert hub.repo(repo).files()["a.bin"] == large
+
+
+@pytest.mark.parametrize("framing", ["Content-Length: 1000", "Transfer-Encoding: chunked"])
+def test_a_client_that_dies_while_it_sends_has_asked_for_nothing(
+    hub: LocalHub, token: str, repo: str, framing: str
+) -> None:
+    before = hub.repo(repo).head
+    lines = [{"key": "header", "value": {"summary": "s"}}, {"key": "file", "value": {"path": "a", "content": "x"}}]
+    body = b"".join(json.dumps(line).encode() + b"\n" for line in lines)
+    head = f"POST /api/models/{repo}/commit/main HTTP/1.1\r\nAuthorization: Bearer {token}\r\n{framing}\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", urlsplit(hub.endpoint).port)) as connection:
+        connection.sendall(head.encode() + (b"%x\r\n%b\r\n" % (len(body), body) if "chunked" in framing else body))
+        connection.shutdown(socket.SHUT_WR)
+        with contextlib.suppress(ConnectionError):
+            assert connection.recv(100) == b""
+    assert hub.repo(repo).head == before
+    assert [(r.method, s) for r, s in hub.requests] == [("POST", 0)]
+
+
+def test_a_body_may_come_in_chunks(hub: LocalHub, api: HfApi, repo: str) -> None:
+    content = os.urandom(300)
+    path = f"/upload/{repo}/{hashlib.sha256(content).hexdigest()}"
+    connection = http.client.HTTPConnection("127.0.0.1", urlsplit(hub.storage).port)
+    connection.request("PUT", f"{path}?X-Signature={signature(hub, path)}", iter([content[:100], content[100:]]))
+    assert connection.getresponse().status == 200
+    connection.close()
+    assert hub.arrived == {(path.rpartition("/")[2], 0): content}
 
 
 def test_the_client_does_not_see_a_flipped_bit(hub: LocalHub, repo: str) -> None:

@@ -45,23 +45,27 @@ class Connection(BaseHTTPRequestHandler):
         headers = {name.lower(): value for name, value in self.headers.items()}
         head = Request(self.server.side, self.command, unquote(quoted), query, headers)
         limit = hub.faults.upload_limit(head)
-        body = self._body(headers, limit)
-        if limit is not None:
+        body, whole = self._body(headers, limit)
+        if not whole:  # cut by a fault, or the client is gone: half a request is none
             hub.requests.append((head, 0))
             return self._cut()
         answer = hub.faults.before(head)
         if answer is None:
-            try:
-                account = hub.account(headers.get("authorization")) if head.side == "hub" else None
-                answer = answered(hub, Request(**{**vars(head), "body": body, "account": account}), quoted)
-            except Refusal as refusal:
-                answer = refusal.answer
-            except Exception as error:
-                hub.failures.append(error)
-                answer = Refusal(500, f"The local Hub itself failed: {error!r}").answer
-            answer = hub.faults.after(head, answer)
+            answer = hub.faults.after(head, self._answered(replace(head, body=body), quoted))
         hub.requests.append((head, answer.status))
         return self._send(answer, headers.get("range"))
+
+    def _answered(self, request: Request, quoted: str) -> Answer:
+        """The honest answer."""
+        hub = self.server.hub
+        try:
+            account = hub.account(request.headers.get("authorization")) if request.side == "hub" else None
+            return answered(hub, replace(request, account=account), quoted)
+        except Refusal as refusal:
+            return refusal.answer
+        except Exception as error:
+            hub.failures.append(error)
+            return Refusal(500, f"The local Hub itself failed: {error!r}").answer
 
     do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = _serve  # noqa: N815 - the standard library's names
 
@@ -69,26 +73,26 @@ class Connection(BaseHTTPRequestHandler):
         path, _, query = self.path.partition("?")
         return path, query
 
-    def _body(self, headers: dict[str, str], limit: int | None) -> bytes:
-        """What the client sends, up to `limit` bytes; a client that goes away before the end has asked nothing."""
+    def _body(self, headers: dict[str, str], limit: int | None) -> tuple[bytes, bool]:
+        """What the client sends, up to `limit` bytes, and whether that is all of it."""
         if headers.get("transfer-encoding", "").lower() == "chunked":
             return self._chunks(limit)
         length = int(headers.get("content-length", 0))
         body = self.rfile.read(length if limit is None else min(limit, length))
-        if limit is None and len(body) < length:
-            raise ConnectionResetError("the client went away")
-        return body
+        return body, limit is None and len(body) == length
 
-    def _chunks(self, limit: int | None) -> bytes:
-        """A body that is sent in chunks."""
+    def _chunks(self, limit: int | None) -> tuple[bytes, bool]:
+        """A body that is sent in chunks; the last of them is empty."""
         body = bytearray()
-        while size := int(self.rfile.readline().split(b";")[0], 16):
+        while line := self.rfile.readline():
+            size = int(line.split(b";")[0], 16)
             body += self.rfile.read(size)
-            self.rfile.readline()
             if limit is not None and len(body) >= limit:
-                return bytes(body[:limit])
-        self.rfile.readline()
-        return bytes(body)
+                return bytes(body[:limit]), False
+            ended = self.rfile.readline() == b"\r\n"
+            if size == 0:
+                return bytes(body), ended
+        return bytes(body), False
 
     def _send(self, answer: Answer, wanted: str | None) -> None:
         if answer.silent:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -59,19 +60,17 @@ def client_of(hub: LocalHub, home: Path, *, token: str | None = None) -> Iterato
     before = {name: os.environ.get(name) for name in environment(hub, home)}
     with suppress(ImportError):  # now: an import inside the block would take the local Hub for the real one for good
         importlib.import_module("huggingface_hub.hf_api")
-    there = {name: value for name, value in _constants().items() if name in constants(hub, home)}
-    here = {name: value for name, value in constants(hub, home).items() if name in there}
+    held = _held(constants(hub, home))
+    api = getattr(sys.modules.get("huggingface_hub.hf_api"), "api", SimpleNamespace(endpoint=None))
+    endpoint, api.endpoint = api.endpoint, hub.endpoint
     _set(environment(hub, home, token=token))
-    _exchange(there, here)
+    _exchange(constants(hub, home), {})
     try:
         yield
     finally:
-        _exchange(here, there)
+        _exchange(held.get("huggingface_hub.constants", {}), held)
+        api.endpoint = endpoint
         _set(before)
-
-
-def _constants() -> dict[str, object]:
-    return vars(sys.modules["huggingface_hub.constants"]) if "huggingface_hub.constants" in sys.modules else {}
 
 
 def _set(variables: dict[str, str | None]) -> None:
@@ -82,16 +81,16 @@ def _set(variables: dict[str, str | None]) -> None:
             os.environ[name] = value
 
 
-def _exchange(old: dict[str, object], new: dict[str, object]) -> None:
-    """Put new values for old ones in every module of huggingface_hub that has a copy, and forget open connections."""
-    for name, module in list(sys.modules.items()):
-        if name.split(".")[0] == "huggingface_hub" and module is not None:
-            for constant, value in new.items():
-                if vars(module).get(constant) == old[constant]:
-                    setattr(module, constant, value)
-    api = getattr(sys.modules.get("huggingface_hub.hf_api"), "api", None)
-    if api is not None and api.endpoint == old["ENDPOINT"]:
-        api.endpoint = new["ENDPOINT"]
+def _held(wanted: dict[str, object]) -> dict[str, dict[str, object]]:
+    """What each module of huggingface_hub holds under these names: several keep copies of the constants."""
+    modules = {name: module for name, module in sys.modules.items() if name.split(".")[0] == "huggingface_hub"}
+    return {name: {key: vars(module)[key] for key in wanted if key in vars(module)} for name, module in modules.items()}
+
+
+def _exchange(values: dict[str, object], special: dict[str, dict[str, object]]) -> None:
+    """Put values under their names in every module that has them (`special` ones in some); forget open connections."""
+    for name, there in _held(values).items():
+        vars(sys.modules[name]).update({key: {**values, **special.get(name, {})}[key] for key in there})
     http = sys.modules.get("huggingface_hub.utils._http")
     forget = getattr(http, "close_session", None) or getattr(http, "reset_sessions", None)  # the name before 1.0
     if forget is not None:
