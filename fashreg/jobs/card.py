@@ -20,7 +20,7 @@ from fashreg.readme import merge_card, name_repository, read_card
 from fashreg.readme import write_card as write_readme
 from fashreg.storage import CONFIG, KIND, load_encoder, read_provenance
 from fashreg.storage.card import PICTURE, model_card
-from fashreg.storage.card_metadata import Measured
+from fashreg.storage.card_metadata import Measured, licence_in
 from fashreg.storage.model_config import ModelConfig, read_model_config
 from fashreg.strict_json import write_json
 from fashreg.training.run_folder import MODEL
@@ -31,13 +31,14 @@ _ENOUGH = 5  # queries of a slice that its number is told for
 
 @dataclass(frozen=True, eq=False)
 class _Subject:
-    """What a card is about."""
+    """What a card is about. repo: on the Hub. given: the licence that was asked for now."""
 
     manifest: Manifest
     config: ModelConfig
     recipe: Mapping[str, Any] | None
     evaluation: Evaluation | None
     repo: str | None
+    given: str | None
 
     @property
     def folder(self) -> Path:
@@ -118,22 +119,36 @@ def _subject(
     found = _evaluation(model, evaluation)
     if found is not None:
         _check_own(model, found)
-    return _Subject(manifest, config, recipe if isinstance(recipe, dict) else None, found, _repo(model, repo))
+    written = recipe if isinstance(recipe, dict) else None
+    return _Subject(manifest, config, written, found, _repo(model, repo), licence)
 
 
 def _text(subject: _Subject, *, picture: bool) -> str:
-    found, repo = subject.evaluation, subject.repo
-    metrics = subject.config.provenance.get("metrics")
-    fresh = model_card(
+    """The merged card. A licence that a person wrote into its head is the one that the text tells, too."""
+    old, fresh = read_card(subject.folder), _fresh(subject, picture, None)
+    merged = merge_card(old, fresh)
+    stated = licence_in(merged)
+    if stated is not None and stated != licence_in(fresh):
+        if subject.given is not None:
+            raise ModelError(
+                f"{subject.folder / CARD} says `license: {stated}`, by hand, and {subject.given} was asked for; "
+                "change it there, or take its line out"
+            )
+        merged = merge_card(old, _fresh(subject, picture, stated))
+    return merged if subject.repo is None else name_repository(merged, subject.repo)
+
+
+def _fresh(subject: _Subject, picture: bool, licence: str | None) -> str:
+    found, metrics = subject.evaluation, subject.config.provenance.get("metrics")
+    return model_card(
         subject.config,
         metrics if isinstance(metrics, dict) else None,
         subject.recipe,
         measured=None if found is None else measured_of(found),
-        name="" if repo is None else repo.rpartition("/")[2],
+        name="" if subject.repo is None else subject.repo.rpartition("/")[2],
+        licence=licence,
         picture=picture,
     )
-    merged = merge_card(read_card(subject.folder), fresh)
-    return merged if repo is None else name_repository(merged, repo)
 
 
 def _repo(model: Path, given: str | None) -> str | None:

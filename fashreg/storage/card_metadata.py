@@ -8,8 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import yaml
+
 from fashreg.licences import hub_licence
 from fashreg.protocol import Protocol
+from fashreg.strict_yaml import read_yaml
 
 TAGS = ("fashreg", "image-retrieval", "metric-learning", "visual-search", "fashion")
 MOST_METRICS = 60
@@ -56,6 +59,18 @@ def front_matter(
     return front
 
 
+def licence_in(card: str) -> str | None:
+    """The licence that the head of a card states, by its own name where the Hub has none; None where it states none."""
+    head = re.match(r"\s*---[ \t]*\r?\n(.*?)\r?\n---", card, re.S)
+    try:
+        front = read_yaml(head.group(1)) if head else None
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return None
+    front = front if isinstance(front, dict) else {}
+    said = front.get("license_name") if front.get("license") == "other" else front.get("license")
+    return said if isinstance(said, str) else None
+
+
 def ordered(measured: Measured) -> list[str]:
     """The names of the metrics, the primary one first, those of single attributes last, at most MOST_METRICS."""
     names = sorted(measured.metrics, key=lambda name: (name != measured.primary, "[" in name))
@@ -84,19 +99,19 @@ def _results(measured: Measured) -> dict[str, Any] | None:
     ]
     if not metrics:
         return None
+    told = {
+        "rule": protocol.rule,
+        "queries": measured.counts.get("queries"),
+        "gallery": measured.counts.get("gallery"),
+        "data_sha256": protocol.data,
+        "protocol_sha256": protocol.hash,
+    }
     dataset = {
         "type": "unknown" if protocol.name in _OWN_RULES else _identifier(protocol.name),
         "name": dataset_name(protocol),
         "split": protocol.split,
-        "args": {
-            "rule": protocol.rule,
-            "queries": measured.counts.get("queries"),
-            "gallery": measured.counts.get("gallery"),
-            "data_sha256": protocol.data,
-            "protocol_sha256": protocol.hash,
-        },
+        "args": {key: value for key, value in told.items() if value is not None},
     }
-    dataset["args"] = {key: value for key, value in dataset["args"].items() if value is not None}
     return {
         "task": dict(_TASK),
         "dataset": {key: value for key, value in dataset.items() if value is not None},
