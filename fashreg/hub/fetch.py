@@ -121,7 +121,7 @@ def _resolved(api: HfApi, address: Address, prefix: str, cache: Path, offline: b
                 raise
             log.warning("%s: %s; taking %s from the cache", address, hub_error(error, repo), commit[:12])
             return Snapshot(api, repo, commit, cache=cache, offline=True)
-    snapshot = Snapshot(api, repo, said.commit, cache=cache)
+    snapshot = Snapshot(api, repo, said.commit, cache=cache, known={name: said})
     if (said.bytes or 0) > _LARGEST_MANIFEST:
         raise HubError(f"{snapshot}: {name} has {said.bytes:,} bytes, which no manifest has", repo=repo)
     return snapshot

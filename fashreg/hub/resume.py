@@ -30,6 +30,13 @@ def comes_by_xet(metadata: Any) -> bool:
     return offered and wanted and importlib.util.find_spec("hf_xet") is not None
 
 
+def forget_excess(blob: Path, size: int | None) -> None:
+    """Remove what an older client has left of a blob if it is too long: that client would ask for its rest for ever."""
+    rest = blob.with_name(f"{blob.name}.incomplete")
+    if rest.is_file() and (size is None or rest.stat().st_size > size):
+        rest.unlink(missing_ok=True)
+
+
 def fetch_blob(api: HfApi, url: str, *, blob: Path, size: int) -> None:
     """Have a blob in the cache, going on from what there is of it. Only its size is looked at, as by the client.
 

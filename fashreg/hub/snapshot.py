@@ -11,19 +11,21 @@ import hashlib
 import logging
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fashreg.errors import HubError, HubOfflineError
-from fashreg.hub.client import ATTEMPTS, translated, with_retries
-from fashreg.hub.resume import LEAST, comes_by_xet, fetch_blob
+from fashreg.hub.client import ATTEMPTS, plain_text, translated, with_retries
+from fashreg.hub.resume import LEAST, comes_by_xet, fetch_blob, forget_excess
 from fashreg.manifest import FileRecord
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
 log = logging.getLogger("fashreg.hub")
+_PLAIN = re.compile(r"[A-Za-z0-9][\w.+-]{0,199}", re.ASCII)
 _SHA1, _SHA256 = re.compile("[0-9a-f]{40}"), re.compile("[0-9a-f]{64}")
 
 
@@ -44,11 +46,23 @@ class Announced:
 
 
 class Snapshot:
-    """A commit of a repository. cache: folder of the Hugging Face cache. offline: nothing is asked of the network."""
+    """A commit of a repository.
 
-    def __init__(self, api: HfApi, repo: str, commit: str, *, cache: Path, offline: bool = False) -> None:
+    cache: folder of the Hugging Face cache. offline: nothing is asked of the network. known: files that were announced.
+    """
+
+    def __init__(
+        self,
+        api: HfApi,
+        repo: str,
+        commit: str,
+        *,
+        cache: Path,
+        offline: bool = False,
+        known: Mapping[str, Announced] | None = None,
+    ) -> None:
         self.api, self.repo, self.commit, self.cache, self.offline = api, repo, commit, cache, offline
-        self._announced: dict[str, Announced] = {}
+        self._announced = dict(known or {})
 
     def __str__(self) -> str:
         return f"{self.repo}@{self.commit[:12]}"
@@ -113,20 +127,17 @@ class Snapshot:
 
     def _download(self, name: str) -> Path:
         self._refuse_offline(name)
+        said = self.announced(name)
+        blob = self.cache / f"models--{self.repo.replace('/', '--')}" / "blobs" / said.digest
 
         def call() -> Any:
-            self._resume(name)
+            forget_excess(blob, said.bytes)
+            if said.sha256 and not said.by_xet and said.bytes is not None and said.bytes >= LEAST:
+                fetch_blob(self.api, said.url, blob=blob, size=said.bytes)
             return self.api.hf_hub_download(self.repo, name, revision=self.commit, cache_dir=self.cache)
 
         with translated(self.repo, self.commit):
             return Path(with_retries(call))
-
-    def _resume(self, name: str) -> None:
-        """Fetch a large file in as many goes as it takes; the client then finds its blob."""
-        said = self._announced.get(name)
-        if said and said.sha256 and not said.by_xet and said.bytes is not None and said.bytes >= LEAST:
-            blob = self.cache / f"models--{self.repo.replace('/', '--')}" / "blobs" / said.sha256
-            fetch_blob(self.api, said.url, blob=blob, size=said.bytes)
 
     def _refuse_offline(self, name: str) -> None:
         if self.offline:
@@ -169,7 +180,10 @@ def announced(api: HfApi, repo: str, revision: str, name: str, *, attempts: int 
             repo=repo,
             revision=revision,
         )
-    return Announced(said.commit_hash, said.size, said.etag or "", url, comes_by_xet(said))
+    digest = said.etag or ""
+    if not _PLAIN.fullmatch(digest):  # the client makes it the name of a file
+        raise HubError(f"{plain_text(ValueError(url))} answers with the ETag {said.etag!r}", repo=repo)
+    return Announced(said.commit_hash, said.size, digest, url, comes_by_xet(said))
 
 
 def cached_file(repo: str, revision: str, name: str, cache: Path) -> Path | None:

@@ -101,13 +101,13 @@ def test_a_hub_that_is_not_there_is_said_with_its_address(hub: LocalHub, ask: As
         with_retries(ask, sleep=lambda s: None)
 
 
-def test_what_a_server_says_is_one_short_line_without_control_characters(hub: LocalHub, ask: Ask) -> None:
+def test_what_a_server_says_is_one_short_line_without_control_characters(hub: LocalHub) -> None:
     nasty = "\x1b[31mred\x1b[0m " + "long " * 500
     content = json.dumps({"error": nasty}).encode()
     lie = Edit(lambda answer: Answer(403, {"Content-Type": "application/json"}, content))
-    hub.faults.add(lie, "*whoami*")
+    hub.faults.add(lie, "/api/models/*")
     with pytest.raises(HubError, match="red") as said, translated("ann/bags"):
-        ask()
+        hub_api().model_info("ann/bags")
     assert str(said.value).isprintable()
     assert len(plain_text(ValueError(nasty))) < 310
     assert plain_text(ValueError(nasty)).isprintable()

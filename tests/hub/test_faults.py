@@ -13,7 +13,7 @@ from fashreg.errors import HubError, HubOfflineError
 from fashreg.folder_lock import lock_folder
 from fashreg.hub.fetch import fetch
 from fashreg.manifest import MANIFEST
-from fashreg.testing.local_hub import Drop, Edit, Flip, LocalHub, Redirect, Repository, Slow, Status, WrongSize
+from fashreg.testing.local_hub import Answer, Drop, Edit, Flip, LocalHub, Redirect, Repository, Slow, Status, WrongSize
 
 EVERY = [MANIFEST, *FILES]
 LARGE = ("model.safetensors",)  # what the Hub keeps in its storage of large files
@@ -253,13 +253,25 @@ def test_a_redirect_to_another_host_gets_no_token(hub: LocalHub, folder: Path, t
 
 
 def test_a_mirror_that_hides_the_commit_is_no_hub(hub: LocalHub, repo: Repository) -> None:
-    def without(answer: object) -> object:
-        kept = {k: v for k, v in answer.headers.items() if k != "X-Repo-Commit"}  # type: ignore[attr-defined]
-        return replace(answer, headers=kept)  # type: ignore[type-var]
+    def without(answer: Answer) -> Answer:
+        return replace(answer, headers={k: v for k, v in answer.headers.items() if k != "X-Repo-Commit"})
 
-    hub.faults.add(Edit(without), "*/resolve/*", times=None)  # type: ignore[arg-type]
+    hub.faults.add(Edit(without), "*/resolve/*", times=None)
     with pytest.raises(HubError, match="does HF_ENDPOINT name a mirror"):
         fetch("ann/bags")
+
+
+@pytest.mark.parametrize("etag", ["../../../evil", "/etc/evil", "a b", ""])
+def test_a_label_that_is_no_name_of_a_file_is_refused(
+    hub: LocalHub, repo: Repository, hf_home: Path, etag: str
+) -> None:
+    def labelled(answer: Answer) -> Answer:
+        return replace(answer, headers={**answer.headers, "ETag": f'"{etag}"'})
+
+    hub.faults.add(Edit(labelled), "*/config.json", times=None)
+    with pytest.raises(HubError, match="answers with the ETag"):
+        fetch("ann/bags")
+    assert not list(hf_home.rglob("*evil*"))
 
 
 def test_a_hub_that_goes_away_in_the_middle_is_said(hub: LocalHub, repo: Repository, hf_home: Path) -> None:

@@ -99,7 +99,7 @@ def test_a_card_that_was_edited_on_the_website_stops_nobody(hub: LocalHub, model
     [
         ('"name": "projection"', '"name": "gem-other"', ComponentError, "gem-other"),
         ('"plugin": "fashreg"', '"plugin": "fashreg-elsewhere"', ComponentError, "fashreg-elsewhere"),
-        ('"out_dim": 8', '"out_dim": 9', ModelError, "describes a model of"),
+        ('"out_dim": 8', '"out_dim": 9000', ModelError, "describes a model of"),
         ('"out_dim": 8', '"out_dim": 1000000000000', ModelError, "far more than its weights"),
         ('"out_dim": 8', '"out_dim": -8', FashregError, "out_dim"),
         ('"head"', '"hed"', ModelError, "head"),
@@ -176,7 +176,7 @@ def test_an_index_is_no_model(hub: LocalHub, tmp_path: Path) -> None:
 def test_every_job_takes_a_repository_where_it_takes_a_folder(hub: LocalHub, model: Path, tmp_path: Path) -> None:
     repo = published(hub, model)
     repo.tags["v1"] = repo.head
-    table = draw_atelier(tmp_path / "atelier", products=8, views=3, size=64)
+    table = draw_atelier(tmp_path / "atelier", products=12, views=2, size=32)
     gallery = fashreg.build_index("ann/bags@v1", table, tmp_path / "index")
     about = json.loads((tmp_path / "index" / "index.json").read_text())
     assert f"hf://ann/bags@{repo.head}" in json.dumps(about)
