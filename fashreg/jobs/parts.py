@@ -103,9 +103,11 @@ class Parts:
         )
 
     def _provenance(self) -> dict[str, Any]:
+        encoder = self.encoder
         named = {"loss": self.loss, "memory": self.memory, "learner": self.learner}
         specs = {name: spec_of(part, registered=False) for name, part in named.items() if part is not None}
-        return {"data": self.data, **specs, "environment": versions()}
+        parts = [*specs.values(), *(spec_of(part, registered=False) for part in (encoder.backbone, encoder.head))]
+        return {"data": self.data, **specs, "environment": versions(str(spec["plugin"]) for spec in parts)}
 
 
 def read_tables(recipe: Recipe, source: Any = None) -> Tables:

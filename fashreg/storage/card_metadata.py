@@ -89,6 +89,15 @@ def public(text: str) -> str:
     return text
 
 
+def without_folders(tree: Any) -> Any:
+    """Plain data in which every absolute path is only its last part."""
+    if isinstance(tree, Mapping):
+        return {key: without_folders(value) for key, value in tree.items()}
+    if isinstance(tree, list | tuple):
+        return [without_folders(value) for value in tree]
+    return public(tree) if isinstance(tree, str) else tree
+
+
 def _results(measured: Measured) -> dict[str, Any] | None:
     """One task on one data set with its metrics; None where no metric is a number."""
     protocol = measured.protocol

@@ -7,7 +7,7 @@ import json
 import os
 import platform
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -117,12 +117,13 @@ def environment() -> dict[str, Any]:
     }
 
 
-def versions() -> dict[str, str]:
-    """What a model was made with, for its card: versions of Python, libraries and plugins, and the kind of machine."""
+def versions(plugins: Iterable[str] = ()) -> dict[str, str]:
+    """What a model was made with, for its card: Python, libraries, these plugins, and the kind of machine."""
     found = environment()
-    machine = f"{platform.system()} {platform.machine()}".strip()
     own = {name: str(found[name]) for name in ("fashreg", "python")}
-    return {**own, **found["libraries"], **found["plugins"], "on": machine}
+    used = {name: version for name, version in found["plugins"].items() if name in set(plugins)}
+    machine = f"{platform.system()} {platform.machine()}".strip()
+    return {**own, **found["libraries"], **used, "on": machine}
 
 
 def _version(name: str) -> str:

@@ -23,6 +23,7 @@ from fashreg.jobs.evaluation_result import Evaluation, Neighbours, PerQuery
 from fashreg.manifest import verify_folder
 from fashreg.protocol import Protocol
 from fashreg.storage import load_encoder, save_encoder
+from fashreg.storage.card_metadata import without_folders
 from fashreg.testing.tiny_run import tiny_encoder
 
 PROTOCOL = Protocol(data="d" * 64, rule="leave-one-out", source='/home/ann/shop/t.csv, split "test"', label="style")
@@ -207,6 +208,21 @@ def test_the_evaluation_of_another_model_is_refused(model: Path, measured: Evalu
         card_text(model, evaluation=replace(measured, model={"fingerprint": "f" * 64}))
 
 
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        ("/home/ann/t.csv", "t.csv"),
+        ("~/t.csv", "t.csv"),
+        ("C:\\ann\\t.csv", "t.csv"),
+        ("\\\\server\\ann\\t.csv", "t.csv"),
+        ("shop/t.csv", "shop/t.csv"),
+        ("atelier:products=3", "atelier:products=3"),
+    ],
+)
+def test_of_absolute_paths_only_the_last_part_is_told(path: str, told: str) -> None:
+    assert without_folders({"a": [path], "b": 1}) == {"a": [told], "b": 1}
+
+
 def test_a_result_that_does_not_say_whose_it_is_is_taken_at_ones_word(model: Path, measured: Evaluation) -> None:
     assert "0.2000 to 0.8000" in card_text(model, evaluation=replace(measured, model=None))
 
@@ -361,5 +377,6 @@ def test_training_leaves_a_card_with_its_last_evaluation_and_its_data(tmp_path: 
     assert all("interval_95" in (result.metric_args or {}) for result in data.eval_results)
     for told in ("data.train.sha256", "| torch |", "multi-similarity (", done.after.protocol.hash):
         assert told in text
+    assert "fashreg-" not in text  # plugins that are installed and took no part
     assert done.after.model == {"fingerprint": done.encoder.fingerprint()}
     assert load_encoder(tmp_path / "run" / "model").fingerprint() == done.encoder.fingerprint()
