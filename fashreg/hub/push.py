@@ -148,10 +148,12 @@ def _commit(
     api: HfApi, address: Address, branch: Branch, change: _Change, operations: list[Any], said: dict[str, Any]
 ) -> tuple[str, str]:
     """Make the one commit; its name and its page. One whose answer was lost on its way is looked for on the branch."""
+    first = [operations]
 
     def send() -> Any:
+        ready = first.pop() if first else _operations(change)  # older clients take no operation twice
         try:
-            return api.create_commit(address.repo, operations, revision=branch.name, parent_commit=branch.head, **said)
+            return api.create_commit(address.repo, ready, revision=branch.name, parent_commit=branch.head, **said)
         except json.JSONDecodeError as error:  # an error page: the client reads before it looks at the status
             raise OSError("the Hub's answer cannot be read") from error
         except Exception as error:
