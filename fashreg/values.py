@@ -49,6 +49,10 @@ class Embedded:
         """The same rows on another device."""
         return replace(self, vectors=self.vectors.to(device), labels=self.labels.to(device), ids=self.ids.to(device))
 
+    def take(self, rows: Any) -> Self:
+        """Some of the rows: a slice, places (n,), or a mask (B,)."""
+        return replace(self, vectors=self.vectors[rows], labels=self.labels[rows], ids=self.ids[rows])
+
     @property
     def width(self) -> int:
         """D, the number of dimensions."""
@@ -137,6 +141,10 @@ class AffineEmbedded(Embedded):
         """The same rows on another device."""
         stored, scale, shift = self.stored.to(device), self.scale.to(device), self.shift.to(device)
         return type(self)(stored, scale, shift, self.labels.to(device), self.ids.to(device), self.unit)
+
+    def take(self, rows: Any) -> Self:
+        """Some of the rows, not written out either."""
+        return type(self)(self.stored[rows], self.scale, self.shift, self.labels[rows], self.ids[rows], self.unit)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

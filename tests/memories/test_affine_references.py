@@ -187,3 +187,16 @@ def test_parts_that_do_not_fit_are_refused(wrong: dict[str, Tensor], message: st
         AffineEmbedded(**{**parts, **wrong})
     with pytest.raises(dataclasses.FrozenInstanceError):
         kept.labels = kept.ids
+
+
+@pytest.mark.parametrize("rows", [slice(1, 4), torch.tensor([3, 0]), torch.tensor([True, False, True, False, False])])
+def test_some_of_the_rows_can_be_taken(rows: Any) -> None:
+    references = remembered(5)
+    taken, plain = references.take(rows), written_out(references).take(rows)
+    assert isinstance(taken, AffineEmbedded)
+    assert type(plain) is Embedded
+    for one in (taken, plain):
+        assert torch.allclose(one.vectors, references.vectors[rows], atol=1e-7)
+        assert torch.equal(one.labels, references.labels[rows])
+        assert torch.equal(one.ids, references.ids[rows])
+        assert one.unit
