@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,9 @@ from fashreg.encoder.embedding import Items, embed_items
 from fashreg.encoder.fingerprint import fingerprint
 from fashreg.hub.origin import Origin
 from fashreg.values import InputSpec
+
+if TYPE_CHECKING:
+    from fashreg.hub.push import Pushed
 
 
 class Encoder(nn.Module):
@@ -127,3 +130,51 @@ class Encoder(nn.Module):
     def fingerprint(self) -> str:
         """sha256 over architecture, preprocessing and weights; independent of files, devices and versions."""
         return fingerprint(self.backbone, self.head, self.input_spec)
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        commit_message: str | None = None,
+        commit_description: str | None = None,
+        private: bool | None = None,
+        token: str | bool | None = None,
+        revision: str | None = None,
+        create_pr: bool = False,
+        exist_ok: bool = True,
+        parent_commit: str | None = None,
+        tags: Sequence[str] = (),
+        licence: str | None = None,
+        base: str | None = None,
+        recipe: Mapping[str, Any] | None = None,
+        metrics: Mapping[str, Any] | None = None,
+        provenance: Mapping[str, Any] | None = None,
+    ) -> Pushed:
+        """Push this encoder to `user/name` on the Hugging Face Hub as one commit; `fashreg.load` reads it back.
+
+        The first nine arguments are those of huggingface_hub and of sentence-transformers; a repository or branch that
+        is not there is made. parent_commit: the branch must still be at it. tags: of the model card. licence: SPDX
+        identifier. base: "user/name@REVISION", of which only what differs is stored. recipe, metrics, provenance: what
+        the card tells of its making; a run folder has all that and its evaluation: `fashreg push runs/a user/name`.
+        Gives what was done: `.commit`, `.url`. Raises HubConflictError when somebody else pushed meanwhile, HubError.
+        """
+        from fashreg.storage.sharing import push_encoder
+
+        return push_encoder(
+            self,
+            repo_id,
+            commit_message=commit_message,
+            commit_description=commit_description,
+            private=private,
+            token=token,
+            revision=revision,
+            create_pr=create_pr,
+            exist_ok=exist_ok,
+            parent_commit=parent_commit,
+            tags=tags,
+            licence=licence,
+            base=base,
+            recipe=recipe,
+            metrics=metrics,
+            provenance=provenance,
+        )

@@ -132,7 +132,7 @@ desk, kills = Path(sys.argv[1]), int(sys.argv[2])
 heard, ready = os.pipe()
 
 def kill_one(work, moment):
-    \"\"\"Kill a process at work, from 0 to 1.6 times `moment` after it began; None: it does two rounds. Their time.\"\"\"
+    \"\"\"Kill a process at work, up to 1.6 times `moment` after it began; None: it does two rounds.\"\"\"
     child = os.fork()
     if child == 0:
         try:
