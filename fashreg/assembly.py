@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
+
+from pydantic import ValidationError
 
 from fashreg import registry
 from fashreg.component import BULK_FACTS, Option, checked_options, options_of
 from fashreg.config import ComponentConfig, Recipe
 from fashreg.errors import ComponentError, FashregError, OptionError, RecipeError
+
+_teller: ContextVar[str] = ContextVar("teller", default="")
 
 #: How a component may be named: registered name, {name, **options}, what spec_of gives, a class, or a ready object.
 Spec = Any
@@ -31,7 +38,7 @@ def build(kind: str, spec: Spec, /, *, facts: Mapping[str, Any] | None = None, *
             raise OptionError(f"{kind} {type(spec).__name__} is already made; options {sorted(options)} cannot apply")
         return spec
     cls, given, label = _class_and_options(kind, spec)
-    given = checked_options(cls, {**given, **options}, where=label)
+    given = checked_options(cls, _within_reach(cls, {**given, **options}, kind, label), where=label)
     facts = dict(facts or {})
     arguments: dict[str, Any] = {}
     for option in options_of(cls):
@@ -45,8 +52,24 @@ def build(kind: str, spec: Spec, /, *, facts: Mapping[str, Any] | None = None, *
         return cls(**arguments)
     except FashregError:
         raise
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError) as error:
         raise OptionError(f"{label}: {error}") from error
+
+
+@contextlib.contextmanager
+def told_by(folder: str | Path) -> Iterator[None]:
+    """Within the block, components are built from what a folder says, which may be a stranger's.
+
+    A class may name in `reaches` its options that reach outside of this process (an address, a file, a variable of the
+    environment), each with the value that reaches nowhere. A folder cannot set these to anything else, unless the
+    environment variable FASHREG_REACH lists that value (several: with commas; one that ends in * stands for all that
+    begin so). An option that it leaves out reaches nowhere, too.
+    """
+    token = _teller.set(str(folder))
+    try:
+        yield
+    finally:
+        _teller.reset(token)
 
 
 def spec_of(component: Any, *, registered: bool = True) -> dict[str, Any]:
@@ -113,9 +136,40 @@ def _class_and_options(kind: str, spec: Spec) -> tuple[type, dict[str, Any], str
         if spec.get("plugin") and ":" not in name:
             name = f"{spec['plugin']}:{name}"
     else:
-        config = spec if isinstance(spec, ComponentConfig) else ComponentConfig.model_validate(spec)
+        config = spec if isinstance(spec, ComponentConfig) else _read(kind, spec)
         name, options = config.name, dict(config.options)
     return registry.find_class(kind, name), options, f'{kind} "{name}"'
+
+
+def _within_reach(cls: type, given: dict[str, Any], kind: str, label: str) -> dict[str, Any]:
+    """The options that were given, if a folder may give them. `weights` of a backbone reach outside, in any class."""
+    folder = _teller.get()
+    if not folder:
+        return given
+    loads = kind == "backbone" and any(option.name == "weights" for option in options_of(cls))
+    reaches = {**({"weights": None} if loads else {}), **getattr(cls, "reaches", {})}
+    for name, nowhere in reaches.items():
+        if (value := given.get(name, nowhere)) != nowhere and not _allowed(str(value)):
+            raise OptionError(
+                f"{folder} would have {label} reach {name}={value!r:.200}, outside of itself, which no folder may "
+                f"decide; if you know it and trust it, set the environment variable FASHREG_REACH={value!s:.200}",
+                field=name,
+            )
+    return {**reaches, **given}
+
+
+def _allowed(value: str) -> bool:
+    """Whether the person at this machine lets folders reach this."""
+    entries = [entry.strip() for entry in os.environ.get("FASHREG_REACH", "").split(",")]
+    begun = [entry[:-1] for entry in entries if len(entry) > 1 and entry.endswith("*") and ".." not in value]
+    return value in entries or any(value.startswith(entry) for entry in begun)
+
+
+def _read(kind: str, spec: Any) -> ComponentConfig:
+    try:
+        return ComponentConfig.model_validate(spec)
+    except ValidationError as error:
+        raise OptionError(f"{kind}: {error.errors()[0]['msg'].removeprefix('Value error, ')}", field=kind) from None
 
 
 def _nested(option: Option, value: Any, facts: Mapping[str, Any]) -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 import re
+import reprlib
 import types
 import typing
 from collections.abc import Mapping
@@ -183,7 +184,7 @@ def checked_options(cls: type, given: Mapping[str, Any], *, where: str) -> dict[
 
 
 def _got(error: Any) -> str:
-    return "" if error["type"] == "missing" else f" (got {error['input']!r})"
+    return "" if error["type"] == "missing" else f" (got {reprlib.repr(error['input'])})"
 
 
 def _component_kind(annotation: Any) -> tuple[str, str]:

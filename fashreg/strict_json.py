@@ -10,7 +10,7 @@ from typing import Any
 
 from fashreg.errors import ModelError
 
-_MAX_BYTES = 64 * 2**20
+_MAX_BYTES = 16 * 2**20
 
 
 def read_json(path: Path, *, max_bytes: int = _MAX_BYTES) -> Any:

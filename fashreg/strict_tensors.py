@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _BYTES = {"BOOL": 1, "U8": 1, "I8": 1, "I16": 2, "I32": 4, "I64": 8, "F16": 2, "BF16": 2, "F32": 4, "F64": 8}
-MAX_HEADER = 32 * 2**20
+MAX_HEADER = 16 * 2**20
+_MOST_AXES, _MOST_NUMBERS = 32, 2**62
+_FIELDS = {"dtype", "shape", "data_offsets"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,18 +40,16 @@ def read_header(path: Path) -> dict[str, TensorRecord]:
     ModelError unless the header fits the file to the byte: known dtypes, no name twice, no gap, no overlap, no rest.
     """
     header, body = _split(path)
+    _check_metadata(path, header)
     ends: list[tuple[int, int]] = []
     records: dict[str, TensorRecord] = {}
     for name, entry in header.items():
         if name == "__metadata__":
             continue
-        try:
-            record = TensorRecord(str(entry["dtype"]), tuple(entry["shape"]))
-            start, end = entry["data_offsets"]
-            wanted = math.prod(record.shape) * _BYTES[record.dtype]
-        except (KeyError, TypeError, ValueError) as error:
-            raise ModelError(f"{path}: the header entry of {name!r} is not valid ({error!r})") from error
-        if any(type(n) is not int or n < 0 for n in (*record.shape, start, end)) or end - start != wanted:
+        record, start, end = _checked_entry(path, name, entry)
+        wanted = math.prod(record.shape) * _BYTES[record.dtype]
+        whole = math.prod(n or 1 for n in record.shape)
+        if min(*record.shape, start, end, 0) < 0 or end - start != wanted or whole > _MOST_NUMBERS:
             raise ModelError(
                 f"{path}: {name!r} has shape {record.shape} and bytes {start} to {end}, which do not agree"
             )
@@ -63,10 +63,7 @@ def read_header(path: Path) -> dict[str, TensorRecord]:
 
 def read_metadata(path: Path) -> dict[str, str]:
     """What the header says of the whole file, text by text; {} where it says nothing."""
-    said = _split(path)[0].get("__metadata__", {})
-    if not isinstance(said, dict) or not all(isinstance(value, str) for value in said.values()):
-        raise ModelError(f"{path}: its metadata is not text by name")
-    return said
+    return _check_metadata(path, _split(path)[0])
 
 
 def read_tensors(
@@ -85,7 +82,7 @@ def read_tensors(
         raise ModelError(f"{path} does not hold what it should: {_first_difference(found, expected)}")
     try:
         tensors: dict[str, Tensor] = load_file(path)
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, RuntimeError, ValueError) as error:
         raise ModelError(f"{path} cannot be read: {error}") from error
     for name, tensor in tensors.items() if finite else ():
         if tensor.is_floating_point() and tensor.numel():
@@ -107,6 +104,36 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], *, metadata: Mappin
     umask = os.umask(0)
     os.umask(umask)
     path.chmod(0o666 & ~umask)
+
+
+def _checked_entry(path: Path, name: str, entry: Any) -> tuple[TensorRecord, int, int]:
+    """Dtype, shape and place of one tensor: of the right form, and no number larger than a file can be."""
+    if not isinstance(entry, dict) or set(entry) != _FIELDS:
+        raise ModelError(f"{path}: the header entry of {name!r} is not valid: it has {', '.join(sorted(_FIELDS))}")
+    dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
+    if not isinstance(dtype, str) or dtype not in _BYTES:
+        raise ModelError(f"{path}: the header entry of {name!r} is not valid: no dtype {str(dtype)[:40]!r} is read")
+    for what, numbers in (("shape", shape), ("data_offsets", offsets)):
+        fits = isinstance(numbers, list) and len(numbers) <= _MOST_AXES
+        if not fits or any(type(n) is not int or abs(n) > _MOST_NUMBERS for n in numbers):
+            raise ModelError(f"{path}: the header entry of {name!r} is not valid: {what} {_short(numbers)}")
+    if len(offsets) != 2:
+        raise ModelError(f"{path}: the header entry of {name!r} is not valid: {len(offsets)} data_offsets")
+    return TensorRecord(dtype, tuple(shape)), offsets[0], offsets[1]
+
+
+def _check_metadata(path: Path, header: dict[str, Any]) -> dict[str, str]:
+    said = header.get("__metadata__", {})
+    if not isinstance(said, dict) or not all(isinstance(value, str) for value in said.values()):
+        raise ModelError(f"{path}: its metadata is not text by name")
+    return said
+
+
+def _short(value: Any) -> str:
+    """A value in a message; long numbers are not written out."""
+    if isinstance(value, list):
+        return f"of {len(value)} numbers, which must be whole and of a size that a file can have"
+    return f"that is a {type(value).__name__}"
 
 
 def _split(path: Path) -> tuple[dict[str, Any], int]:

@@ -327,13 +327,46 @@ def test_the_budget_counts_how_many_are_made() -> None:
         _ = [torch.empty(1) for _ in range(1000)]
 
 
+# ---- a person's README ----
+
+
+def test_what_a_person_wrote_into_the_readme_outlives_a_new_training(folder: Path) -> None:
+    card = folder / "README.md"
+    text = card.read_text().replace("---\n\n", "---\n\n# Our bags\n\nBy hand.\n\n", 1)
+    card.write_text(text.replace("library_name: fashreg\n", "library_name: fashreg\nlicense: mit\n", 1))
+    encoder = load_encoder(folder)
+    save_encoder(encoder, folder, metrics={"recall@1": 0.75})
+    renewed = card.read_text()
+    assert "# Our bags\n\nBy hand." in renewed
+    assert "license: mit\n" in renewed
+    assert "| recall@1 | 0.7500 |" in renewed
+    assert "0.6123" not in renewed
+    assert load_encoder(folder).fingerprint() == encoder.fingerprint()
+
+
+def test_a_model_is_not_saved_over_an_index(folder: Path, tmp_path: Path) -> None:
+    write_manifest(folder, "index")
+    with pytest.raises(ModelError, match="holds the fashreg index"):
+        save_encoder(tiny_encoder(), folder)
+
+
+@pytest.mark.parametrize(("given", "recipe", "kept"), [("MIT", "CC-BY-4.0", "MIT"), (None, "CC-BY-4.0", "CC-BY-4.0")])
+def test_the_licence_is_kept(tmp_path: Path, given: str | None, recipe: str, kept: str) -> None:
+    save_encoder(tiny_encoder(), tmp_path / "m", licence=given, recipe={"licence": recipe})
+    assert json.loads((tmp_path / "m" / "config.json").read_text())["licence"] == kept
+    with pytest.raises(ModelError, match="licence"):
+        save_encoder(tiny_encoder(), tmp_path / "m", licence="free\nfor all")
+
+
 # ---- killed while writing ----
 
 KILLED = """
 import os, random, signal, sys, time
 from pathlib import Path
 import torch
+from fashreg.manifest import verify_folder
 from fashreg.storage import load_encoder, save_encoder
+from fashreg.strict_tensors import read_tensors
 from fashreg.testing.tiny_run import tiny_encoder
 torch.set_num_threads(1)
 folder, encoder = Path(sys.argv[1]), tiny_encoder()
@@ -344,26 +377,31 @@ def save(number):
     save_encoder(encoder, folder, provenance={"number": number})
 
 save(1)
+card = folder / "README.md"
+card.write_text(card.read_text() + "by hand")
 last = 1
-for turn in range(15):
+for turn in range(110):
     child = os.fork()
     if child == 0:
         number = last
         while True:
             number += 1
             save(number)
-    time.sleep(random.uniform(0.0, 0.1))
+    time.sleep(random.uniform(0.0, 0.05))
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
-    found = load_encoder(folder).head.linear.bias
+    manifest = verify_folder(folder, kind="model")  # every file is what the list says
+    assert card.read_text().rstrip().endswith("by hand")
+    found = read_tensors(manifest.path("model.safetensors"))["head.linear.bias"]
     assert bool((found == found[0]).all()) and int(found[0]) >= last
     last = int(found[0])
 save(last + 1)
+assert bool((load_encoder(folder).head.linear.bias == last + 1).all())
 print(last, *(path.name for path in folder.parent.iterdir()))
 """
 
 
-def test_kill_9_while_saving_leaves_a_whole_model_fifteen_times(tmp_path: Path) -> None:
+def test_kill_9_while_saving_a_hundred_times_always_leaves_a_whole_model(tmp_path: Path) -> None:
     target = tmp_path / "place" / "model"
     done = subprocess.run([sys.executable, "-c", KILLED, str(target)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -50,16 +50,18 @@ class TimmBackbone(nn.Module):
         model: str = "resnet50.a1_in1k",
         weights: str | Path | None = "hub",
         *,
-        image_size: Annotated[int, Field(gt=0)] | None = None,
+        image_size: Annotated[int, Field(gt=0, le=4096)] | None = None,
         crop: Annotated[float, Field(gt=0, le=1)] | None = None,
         pooling: Literal["native", "avg", "max"] = "native",
         last_stage: str | None = None,
-        seed: int = 0,
+        seed: Annotated[int, Field(ge=0, lt=2**63)] = 0,
     ) -> None:
         if pooling not in ("native", "avg", "max"):
             raise ValueError(f'pooling is "native", "avg" or "max", not {pooling!r}')
-        if (image_size is not None and image_size < 1) or (crop is not None and not 0 < crop <= 1):
-            raise ValueError(f"image_size must be at least 1 and crop in (0, 1], not {image_size} and {crop}")
+        if (image_size is not None and not 1 <= image_size <= 4096) or (crop is not None and not 0 < crop <= 1):
+            raise ValueError(
+                f"image_size must be at least 1 and at most 4096, crop in (0, 1], not {image_size} and {crop}"
+            )
         super().__init__()
         self.model, self.weights, self.image_size, self.crop = model, weights, image_size, crop
         self.pooling, self.last_stage, self.seed = pooling, last_stage, seed

@@ -51,7 +51,7 @@ class MultiTaskHead(nn.Module):
         *,
         out_dim: Annotated[int, Field(gt=0)] | None = None,
         in_dim: Annotated[int, Field(gt=0)] | None = None,
-        seed: int = 0,
+        seed: Annotated[int, Field(ge=0, lt=2**63)] = 0,
     ) -> None:
         if isinstance(tasks, str):
             raise ValueError(f"tasks is a list of names, not the single name {tasks!r}: write [{tasks!r}]")

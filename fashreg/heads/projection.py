@@ -40,7 +40,7 @@ class ProjectionHead(nn.Module):
         batch_norm: bool = False,
         unit: bool = True,
         in_dim: Annotated[int, Field(gt=0)],
-        seed: int = 0,
+        seed: Annotated[int, Field(ge=0, lt=2**63)] = 0,
     ) -> None:
         if out_dim < 1 or in_dim < 1:
             raise ValueError(f"out_dim and in_dim must be at least 1, not {out_dim} and {in_dim}")

@@ -32,7 +32,7 @@ class ExactIndex:
     """
 
     def __init__(
-        self, metric: Literal["cosine", "inner"] = "cosine", *, embed_dim: Annotated[int, Field(gt=0)]
+        self, metric: Literal["cosine", "inner"] = "cosine", *, embed_dim: Annotated[int, Field(gt=0, le=2**20)]
     ) -> None:
         self.metric, self.embed_dim = metric, embed_dim
         self._rows = Rows(embed_dim, metric)

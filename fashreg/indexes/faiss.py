@@ -23,6 +23,7 @@ from fashreg.values import Rankings
 
 _SPARE = 16  # candidates beyond those wanted: room for the query itself and for ties
 _MOST_CANDIDATES = 4096  # beyond this many, exact search is as quick
+Count = Annotated[int, Field(gt=0, lt=2**31)]
 _NARROW, _FEW = 10, 20_000  # fewer than one row in 10, or no more than 20,000, are allowed: they are searched exactly
 
 
@@ -67,20 +68,21 @@ class FaissIndex:
         self,
         factory: str = "Flat",
         metric: Literal["cosine", "inner"] = "cosine",
-        nprobe: Annotated[int, Field(gt=0)] | None = None,
-        ef_search: Annotated[int, Field(gt=0)] | None = None,
-        train_min: Annotated[int, Field(gt=0)] | None = None,
-        refine: Annotated[int, Field(gt=0)] | None = None,
-        threads: Annotated[int, Field(gt=0)] | None = None,
+        nprobe: Count | None = None,
+        ef_search: Count | None = None,
+        train_min: Count | None = None,
+        refine: Count | None = None,
+        threads: Count | None = None,
         kind: Kind | None = None,
         *,
-        embed_dim: Annotated[int, Field(gt=0)],
+        embed_dim: Annotated[int, Field(gt=0, le=2**20)],
     ) -> None:
         self.factory, self.metric, self.embed_dim, self.kind = factory, metric, embed_dim, kind
         self.nprobe, self.ef_search, self.train_min = nprobe, ef_search, train_min
         self.refine, self.threads = refine, threads
-        if min(n for n in (nprobe, ef_search, train_min, refine, threads, 1) if n is not None) < 1:
-            raise ValueError("nprobe, ef_search, train_min, refine and threads must be at least 1")
+        given = [n for n in (nprobe, ef_search, train_min, refine, threads) if n is not None]
+        if any(not 1 <= n < 2**31 for n in given):
+            raise ValueError("nprobe, ef_search, train_min, refine and threads must be at least 1, and below 2^31")
         if kind is not None and (kind not in get_args(Kind) or factory != "Flat"):
             raise ValueError(
                 f"kind is one of {', '.join(get_args(Kind))}, without a factory; got {kind!r}, {factory!r}"

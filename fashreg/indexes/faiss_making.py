@@ -10,9 +10,10 @@ from typing import Any, Literal
 
 import torch
 
+from fashreg.indexes.faiss_factory import check_factory
+
 Kind = Literal["flat", "sq8", "ivf-sq8", "ivf-pq", "hnsw"]
 TRAIN_POINTS = 39  # vectors a centroid, below which FAISS itself warns
-_MOST_LISTS, _MOST_BITS = 1 << 20, 12  # refused beyond, before anything of that size is allocated
 _LEAST_LISTS, _MOST_POINTS = 16, 64  # lists of a small gallery; vectors a list that training looks at
 
 
@@ -37,15 +38,10 @@ def made(factory: str, embed_dim: int) -> Any:
     """An empty structure of that factory string; ValueError with FAISS's reason for an impossible one."""
     faiss = library()
 
-    if (number := max((int(n) for n in re.findall(r"\d{1,30}", factory)), default=0)) > _MOST_LISTS:
-        raise ValueError(f"factory {factory!r}: {number:,} is more than any gallery needs")
-    if any(int(bits) > _MOST_BITS for bits in re.findall(r"PQ\d+(?:\+\d+)?x(\d+)", factory)):
-        raise ValueError(f"factory {factory!r}: codes of more than {_MOST_BITS} bits cannot be trained")
-    if "IDMap" in factory:
-        raise ValueError(f"factory {factory!r}: leave out IDMap, ids are kept beside the structure")
+    check_factory(factory, embed_dim)
     try:
         return faiss.index_factory(embed_dim, factory, faiss.METRIC_INNER_PRODUCT)
-    except RuntimeError as error:
+    except (RuntimeError, MemoryError) as error:
         reason = re.sub(r"^Error in .* at .*?:\d+: (Error: '.*' failed: )?", "", str(error).strip())
         raise ValueError(f"FAISS cannot make {factory!r} for vectors of width {embed_dim}: {reason}") from None
 

@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from torch import Tensor
 
-from fashreg.errors import BusyError, ModelError
+from fashreg.assembly import build, told_by
+from fashreg.errors import BusyError, ModelError, OptionError
 from fashreg.indexes.items_file import item_lines, read_items
 from fashreg.interfaces import Index
 from fashreg.manifest import MANIFEST, verify_folder, write_folder_atomically
@@ -35,6 +36,7 @@ KIND = "index"
 _VERSION = 1
 _ABOUT, _TENSORS, _ITEMS, _STRUCTURE = "index.json", "vectors.safetensors", "items.jsonl", "structure.safetensors"
 _MOST_WIDE = 1 << 20  # numbers a vector, beyond which a folder is not believed
+_LONGEST = 1000  # letters of a name
 
 AnyIndex = TypeVar("AnyIndex", bound=Index)
 
@@ -153,12 +155,12 @@ def load_as(cls: type[AnyIndex], folder: str | Path) -> AnyIndex:
     """An index of this class with the options and rows saved in a folder."""
     saved = load_index_folder(folder)
     known = inspect.signature(cls).parameters
-    options = saved.spec["config"]
-    if not set(options) <= set(known):
+    if not set(saved.spec["config"]) <= set(known):
         raise ModelError(f"{folder} was saved by the index {saved.spec['name']!r}, which is not a {cls.__name__}")
     try:
-        index = cls(**options)
-    except (TypeError, ValueError) as error:
+        with told_by(folder):
+            index: AnyIndex = build("index", cls, **saved.spec["config"])
+    except OptionError as error:
         raise ModelError(f"{Path(folder) / _ABOUT} holds options that do not work: {error}") from error
     return fill_index(index, saved)
 
@@ -183,8 +185,12 @@ def _checked_about(path: Path, about: Any) -> dict[str, Any]:
     if about["version"] != _VERSION:
         raise ModelError(f"{path} has version {about['version']}; this version of fashreg reads {_VERSION}")
     spec = about["spec"]
+    texts = {name: value for name, value in spec.items() if name != "config"}
     if not isinstance(spec.get("name"), str) or not isinstance(spec.get("config"), dict):
         raise ModelError(f"{path}: its spec needs a name and a config")
+    for name, value in texts.items():
+        if name not in ("name", "plugin", "version") or not isinstance(value, str) or len(value) > _LONGEST:
+            raise ModelError(f"{path}: its spec cannot have {name!r} as it is: name, plugin, version are short texts")
     if about["count"] < 0 or not 1 <= about["embed_dim"] <= _MOST_WIDE:
         raise ModelError(f"{path} speaks of {about['count']} vectors of width {about['embed_dim']}")
     return about

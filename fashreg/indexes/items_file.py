@@ -18,6 +18,8 @@ from fashreg.strict_json import parse_json
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+_THIN, _FEW_CELLS = 20, 100_000  # cells of the table for each value given; a table of so few is always made
+
 
 def item_lines(items: DataFrame | Sequence[Mapping[str, Any]], ids: Tensor) -> list[str]:
     """One line a row, with its `id`. items: with a column `id`, or in the order of `ids`."""
@@ -62,6 +64,7 @@ def read_items(path: Path, ids: Tensor) -> DataFrame:
                 raise ModelError(f"{path}: line {number} cannot be read: {error}") from error
     if not all(isinstance(row, dict) and type(row.get("id")) is int for row in rows):
         raise ModelError(f"{path}: every line must be an object with a whole number as `id`")
+    _check_cells(path, rows)
     if sorted(row["id"] for row in rows) != sorted(ids.tolist()):
         raise ModelError(f"{path}: its ids are not those of the vectors")
     table = pd.DataFrame(rows, columns=None if rows else ["id"], dtype=object)
@@ -69,3 +72,17 @@ def read_items(path: Path, ids: Tensor) -> DataFrame:
         if not column.isna().any() or all(isinstance(value, float) for value in column.dropna()):
             table[name] = column.infer_objects()  # elsewhere pandas would turn whole numbers beside gaps into floats
     return table
+
+
+def _check_cells(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Cells hold text, numbers, truth values or nothing, and the table is not far larger than what was written."""
+    given = 0
+    columns: set[str] = set()
+    for number, row in enumerate(rows, start=1):
+        given += len(row)
+        columns.update(row)
+        for name, cell in row.items():
+            if not (cell is None or isinstance(cell, str | int | float)):
+                raise ModelError(f"{path}: line {number} holds a {type(cell).__name__} as {name!r}, not one value")
+    if (cells := len(columns) * len(rows)) > max(_FEW_CELLS, _THIN * given):
+        raise ModelError(f"{path}: {len(columns):,} columns and {cells:,} cells for {given:,} values: it is damaged")

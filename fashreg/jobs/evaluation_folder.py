@@ -81,6 +81,9 @@ def load_evaluation(folder: str | Path) -> Evaluation:
     document = read_json(path)
     if not isinstance(document, dict) or document.get("version") != _VERSION:
         raise ModelError(f"{path} is not an evaluation of version {_VERSION}, which this version of fashreg reads")
+    attribute = document.get("neighbours_of")
+    if attribute is not None and not isinstance(attribute, str):
+        raise ModelError(f"{path}: neighbours_of is a {type(attribute).__name__}, not the name of an attribute")
     try:
         found = Evaluation.from_dict(document)
     except ValueError as error:
@@ -88,7 +91,7 @@ def load_evaluation(folder: str | Path) -> Evaluation:
     return replace(
         found,
         per_query=_per_query(manifest),
-        neighbours=_neighbours(manifest, document.get("neighbours_of")),
+        neighbours=_neighbours(manifest, attribute),
         items=_items(manifest),
         vectors=_vectors(manifest),
     )

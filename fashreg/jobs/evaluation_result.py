@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -118,16 +119,16 @@ class Evaluation:
         """What `as_dict` gave; ValueError for anything else."""
         try:
             found = cls(
-                metrics={str(name): float(value) for name, value in document["metrics"].items()},
-                primary=str(document["primary"]),
+                metrics={str(name): _finite(name, value) for name, value in document["metrics"].items()},
+                primary=str(_text(document["primary"])),
                 protocol=Protocol.from_dict(document["protocol"]),
-                counts={str(name): int(value) for name, value in document["counts"].items()},
-                intervals={str(n): (float(low), float(high)) for n, (low, high) in _part(document, "intervals")},
+                counts={str(name): _whole(name, value) for name, value in document["counts"].items()},
+                intervals={str(n): (_finite(n, a), _finite(n, b)) for n, (a, b) in _part(document, "intervals")},
                 resampled=_text(document.get("resampled")),
                 slices={str(c): _slices(values) for c, values in _part(document, "slices")},
                 model=_origin(document.get("model")),
             )
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise ValueError(f"this is not the result of an evaluation ({type(error).__name__}: {error})") from error
         if found.primary not in found.metrics:
             raise ValueError(f"the primary metric {found.primary!r} is not among {', '.join(found.metrics) or 'none'}")
@@ -174,7 +175,19 @@ def _slices(values: Mapping[str, Any]) -> dict[str, Slice]:
 
 
 def _number(metric: str, value: Any) -> float:
-    return int(value) if metric == "support" else float(value)
+    return _whole(metric, value) if metric == "support" else _finite(metric, value)
+
+
+def _finite(name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(number := float(value)):
+        raise TypeError(f"{name} cannot be {value!r:.60}")
+    return number
+
+
+def _whole(name: str, value: Any) -> int:
+    if type(value) is not int or not 0 <= value < 2**63:
+        raise TypeError(f"{name} cannot be {value!r:.60}")
+    return value
 
 
 def _slice_lines(column: str, values: Mapping[str, Slice], primary: str, most: int = 10) -> list[str]:

@@ -10,11 +10,11 @@ from typing import Any
 import pandas as pd
 import torch
 
-from fashreg.assembly import build, spec_of
+from fashreg.assembly import build, spec_of, told_by
 from fashreg.data.columns import missing_column
 from fashreg.data.table import Table
 from fashreg.encoder import Encoder
-from fashreg.errors import DataError, ModelError
+from fashreg.errors import DataError, ModelError, OptionError
 from fashreg.hub.address import SCHEME, is_address
 from fashreg.indexes.folder import SavedIndex, fill_index, load_index_folder, save_index
 from fashreg.indexes.recall import exact_ids, recall_of, sample_rows
@@ -85,7 +85,11 @@ def load_index(folder: str | Path, *, model: Model | None = None) -> Gallery:
 
 def open_gallery(saved: SavedIndex, encoder: Encoder | None) -> Gallery:
     """What an index folder holds, ready to search."""
-    index: Index = build("index", saved.spec, facts={"embed_dim": saved.vectors.shape[1]})
+    try:
+        with told_by(saved.folder):
+            index: Index = build("index", saved.spec, facts={"embed_dim": saved.vectors.shape[1]})
+    except OptionError as error:
+        raise ModelError(f"{saved.folder / 'index.json'} holds options that do not work: {error}") from error
     items = saved.items if saved.items is not None else pd.DataFrame({"id": saved.ids.numpy()})
     items = items if "image" in items else items.assign(image="")
     return Gallery(fill_index(index, saved), items, encoder, saved.extra.get("task"))

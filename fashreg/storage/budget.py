@@ -21,14 +21,26 @@ _FACTORIES = {
     torch.full,
     torch.eye,
     torch.arange,
+    torch.zeros_like,
+    torch.ones_like,
+    torch.rand_like,
+    torch.randn_like,
+    torch.full_like,
+    torch.Tensor.new_empty,
+    torch.Tensor.new_zeros,
+    torch.Tensor.new_ones,
+    torch.Tensor.new_full,
 }
+_LIKE = {torch.empty_like, torch.zeros_like, torch.ones_like, torch.rand_like, torch.randn_like, torch.full_like}
+_LEAST = 2**15  # bytes that a tensor counts at least: many tiny ones cost time
 
 
 class Budget(TorchFunctionMode):
     """Within the block, torch's factory functions together may make at most `limit` bytes; then ModelError.
 
-    The error is raised before the memory is asked for. Conversions and arithmetic are not counted: the limit stops
-    what a few numbers in a config can ask for, and is no sandbox.
+    The error is raised before the memory is asked for. A tensor counts as 32 KiB at least, so that their number is
+    limited too. Conversions and arithmetic are not counted: the limit stops what a few numbers in a config can ask for,
+    and is no sandbox.
     """
 
     def __init__(self, limit: int, name: str) -> None:
@@ -41,7 +53,8 @@ class Budget(TorchFunctionMode):
         """Count, then do what was asked."""
         given = dict(kwargs or {})
         if func in _FACTORIES:
-            self.spent += _numbers(func, args, given) * (given.get("dtype") or torch.get_default_dtype()).itemsize
+            size = (given.get("dtype") or torch.get_default_dtype()).itemsize
+            self.spent += max(_LEAST, _numbers(func, args, given) * size)
             if self.spent > self.limit:
                 raise ModelError(
                     f"{self.name} describes a model of more than {self.limit:,} bytes, far more than its weights file "
@@ -52,8 +65,10 @@ class Budget(TorchFunctionMode):
 
 def _numbers(func: Callable[..., Any], args: tuple[Any, ...], given: Mapping[str, Any]) -> int:
     """How many numbers the tensor will hold, from the arguments of a factory function."""
-    if func is torch.empty_like:
-        return int(args[0].numel())
+    if func in _LIKE:
+        return int((args[0] if args else given["input"]).numel())
+    if func.__name__.startswith("new_"):  # a method: its tensor comes first
+        args = args[1:]
     if func is torch.arange:
         limits = [float(a) for a in args if isinstance(a, int | float)] or [0.0]
         start, stop, step = (0.0, limits[0], 1.0) if len(limits) == 1 else (*limits[:2], (*limits, 1.0)[2])

@@ -33,6 +33,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             process.stdin.close()
 
 
+@pytest.fixture(autouse=True)
+def _reach(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Index folders of these tests may open the files and servers of these tests."""
+    monkeypatch.setenv("FASHREG_REACH", f"{tmp_path_factory.getbasetemp()}/*, http://127.0.0.1:*")
+
+
 @pytest.fixture
 def nobody() -> str:
     """An address where nothing listens."""

@@ -35,11 +35,11 @@ class Lite0Backbone(TimmBackbone):
         self,
         weights: Literal["imagenet"] | None = "imagenet",
         *,
-        image_size: Annotated[int, Field(gt=0)] = 224,
+        image_size: Annotated[int, Field(gt=0, le=4096)] = 224,
         crop: Annotated[float, Field(gt=0, le=1)] = 1.0,
         pooling: Literal["native", "avg", "max"] = "native",
         last_stage: str | None = None,
-        seed: int = 0,
+        seed: Annotated[int, Field(ge=0, lt=2**63)] = 0,
     ) -> None:
         if weights not in ("imagenet", None):
             raise ValueError(f'weights is "imagenet" or None (null), not {weights!r}')

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from types import MappingProxyType
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
@@ -55,6 +56,8 @@ class MilvusIndex:
         token_env: environment variable with the server's token ("user:password" or a key). It is never saved.
         embed_dim: D, width of the vectors.
     """
+
+    reaches: ClassVar[Mapping[str, Any]] = MappingProxyType({"uri": None, "token_env": "MILVUS_TOKEN"})
 
     def __init__(
         self,
