@@ -140,7 +140,7 @@ def _checked(manifest: Manifest, name: str) -> Content:
 def _read(path: Path) -> Content:
     if path.stat().st_size <= _IN_MEMORY:
         return content_of(path.read_bytes())
-    record, git = hashed(path)
+    record, git = hashed(path, git=True)
     return Content(path, record, git)
 
 

@@ -151,7 +151,7 @@ class Snapshot:
     def _examined(self, path: Path, name: str, record: FileRecord | None) -> tuple[FileRecord, str]:
         """What the file is, and what is wrong with it, if anything that fetching it again may mend."""
         digest = _blob_name(path) or (self._announced[name].digest if name in self._announced else "")
-        found, sha1 = hashed(path)
+        found, sha1 = hashed(path, git=len(digest) == 40)
         known = {64: found.sha256, 40: sha1}.get(len(digest))
         if known is not None and known != digest:
             return found, "is damaged: its digest is not the one that the Hub announces"
@@ -211,17 +211,15 @@ def drop(path: Path, cache: Path) -> None:
             link.unlink(missing_ok=True)
 
 
-def hashed(path: Path) -> tuple[FileRecord, str]:
-    """Size and sha256 of a file, and the sha1 that git gives it as a blob."""
-    size, sha256 = path.stat().st_size, hashlib.sha256()
-    sha1 = hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
-    small = size <= 64 * 2**20  # git's digest is announced for small files only
+def hashed(path: Path, *, git: bool = False) -> tuple[FileRecord, str]:
+    """Size and sha256 of a file, and, if wanted, the sha1 that git gives it as a blob."""
+    sha256, sha1 = hashlib.sha256(), hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
     with path.open("rb") as file:
         while chunk := file.read(2**20):
             sha256.update(chunk)
-            if small:
+            if git:
                 sha1.update(chunk)
-        return FileRecord(file.tell(), sha256.hexdigest()), sha1.hexdigest() if small else ""
+        return FileRecord(file.tell(), sha256.hexdigest()), sha1.hexdigest() if git else ""
 
 
 def _blob_name(path: Path) -> str:

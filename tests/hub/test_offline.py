@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from shelf import FILES, content_of, folder_of, no_sockets, published, stop_the_
 from fashreg.errors import HubError, HubOfflineError
 from fashreg.hub.fetch import Fetched, fetch
 from fashreg.hub.pull import pull
-from fashreg.testing.local_hub import LocalHub
+from fashreg.testing.local_hub import Answer, Edit, Flip, LocalHub, Status
 
 
 @pytest.fixture
@@ -114,6 +115,30 @@ def test_a_cache_that_may_only_be_read_is_enough(cached: Fetched, hf_home: Path)
         assert fetch("ann/bags").commit == cached.commit
     finally:
         ref.parent.chmod(0o700)
+
+
+# ---- mirrors ----
+
+
+def test_a_mirror_that_serves_files_and_nothing_else_is_enough(hub: LocalHub, folder: Path, tmp_path: Path) -> None:
+    published(hub, folder)
+    hub.faults.add(Status(404), "/api/*", times=None)
+    assert content_of(fetch("ann/bags@main").folder) == content_of(folder)
+    assert {name: content_of(pull("ann/bags", tmp_path / "out"))[name] for name in FILES} == FILES
+
+
+def test_a_mirror_with_labels_of_its_own_is_guarded_by_the_manifest(hub: LocalHub, folder: Path) -> None:
+    published(hub, folder)
+
+    def labelled(answer: Answer) -> Answer:
+        label = f'W/"{len(answer.content):x}-mirror"'
+        kept = {k: v for k, v in answer.headers.items() if k != "X-Linked-Etag"}
+        return replace(answer, headers={**kept, "ETag": label})
+
+    hub.faults.add(Edit(labelled), times=None)
+    hub.faults.add(Flip(), "*/config.json")
+    assert content_of(fetch("ann/bags").folder) == content_of(folder)
+    assert len(hub.asked("config.json", "GET")) == 2
 
 
 CODE = """
