@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from fashreg.storage.card_metadata import public
 
 Rows = list[tuple[str, str]]
 
-_MOST = 500
+_MOST, _ROWS, _DEPTH = 500, 100, 3
 _TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  # they reorder what stands around them
 _MARKS = str.maketrans({"<": "&lt;", "[": "\\[", "]": "\\]", "`": "'", "*": "\\*", "\\": "\\\\"})
 
@@ -41,18 +42,22 @@ def bullets(points: Sequence[str]) -> str:
     return "\n".join(f"- {point}" for point in points)
 
 
-def recorded(tree: Mapping[str, Any], place: str = "") -> Rows:
-    """Name and value of everything plain in a tree, components on one line; both are Markdown already."""
+def recorded(tree: Mapping[str, Any]) -> Rows:
+    """Name and value of what is plain in a tree, components on one line, at most 100; both are Markdown already."""
     rows: Rows = []
+    for name, value in itertools.islice(_leaves(tree, "", _DEPTH), _ROWS):
+        rows.append((cell(name), cell(spec(value))))
+    return rows
+
+
+def _leaves(tree: Mapping[str, Any], place: str, depth: int) -> Iterator[tuple[str, Any]]:
     for key, value in tree.items():
         name = f"{place}.{key}" if place else str(key)
-        if isinstance(value, Mapping) and "name" in value:
-            rows.append((cell(name), cell(spec(value))))
-        elif isinstance(value, Mapping):
-            rows += recorded(value, name)
-        elif isinstance(value, str | int | float | bool) and value != "":
-            rows.append((cell(name), cell(plain(value))))
-    return rows
+        if isinstance(value, Mapping) and "name" not in value:
+            if depth > 0:
+                yield from _leaves(value, name, depth - 1)
+        elif isinstance(value, Mapping | str | int | float) and value != "":
+            yield name, value
 
 
 def spec(value: Any) -> str:
@@ -70,4 +75,13 @@ def plain(value: Any) -> str:
     """A value in a few characters; of an absolute path its last part."""
     if isinstance(value, float):
         return f"{value:g}"
-    return public(re.sub(r"\s+", " ", str(value)))
+    return public(re.sub(r"\s+", " ", str(_shallow(value, _DEPTH))))
+
+
+def _shallow(value: Any, depth: int) -> Any:
+    """The value without what lies deeper than `depth` containers."""
+    if isinstance(value, Mapping):
+        return {key: _shallow(inner, depth - 1) for key, inner in value.items()} if depth else "…"
+    if isinstance(value, list | tuple):
+        return [_shallow(inner, depth - 1) for inner in value] if depth else "…"
+    return public(value) if isinstance(value, str) else value

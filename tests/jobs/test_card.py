@@ -200,6 +200,17 @@ def test_values_of_strangers_stay_text(model: Path, measured: Evaluation, tmp_pa
     assert ModelCard(text).data.license is None
 
 
+def test_trees_without_end_are_cut(tmp_path: Path) -> None:
+    deep: Any = "bottom"
+    for _ in range(40):
+        deep = {"x": [deep]}
+    said = {"many": {f"key {n}": n for n in range(500)}, "deep": deep, "part": {"name": "p", "config": {"tree": deep}}}
+    text = card_text(save_encoder(tiny_encoder(), tmp_path / "model", provenance=said))
+    assert "| many.key 7 | 7 |" in text
+    assert "bottom" not in text
+    assert text.count("\n") < 250
+
+
 # ---- whose numbers ----
 
 
