@@ -17,6 +17,7 @@ from fashreg.report.charts import Chart, histogram, line_chart, training_charts
 from fashreg.report.embedding_map import Method, draw_map
 from fashreg.report.groups import attribute_tables, class_table, slice_tables, whole_attributes
 from fashreg.report.page import render, write_page
+from fashreg.report.sections import plugin_sections
 from fashreg.report.settings import configuration_of, environment_of, headline, lede_of, protocol_of, training_line
 from fashreg.report.subject import ABOUT, Subject, read_subject
 from fashreg.report.suspects import Suspects, find_suspects
@@ -52,6 +53,7 @@ def report_html(subject: Subject, *, model: Model | None = None, method: Method 
     stored = _vectors(subject, items, thumbnails, model)
     answers = None if evaluation is None else read_answers(evaluation, items)
     found = None if stored is None else find_suspects(stored, items)
+    sections, failed = plugin_sections(subject)
     content = {
         **_numbers(subject, answers),
         **_groups(evaluation, items),
@@ -60,7 +62,8 @@ def report_html(subject: Subject, *, model: Model | None = None, method: Method 
         "answers": answers,
         "suspects": None if found is None else show_suspects(found, thumbnails),
         "map": None if stored is None else draw_map(stored, items, thumbnails, method),
-        "gaps": _gaps(subject, stored),
+        "sections": sections,
+        "gaps": [*_gaps(subject, stored), *failed],
         "recipe": _yaml(subject.recipe),
         "configuration": configuration_of(subject),
         "environment": environment_of(subject),
@@ -238,6 +241,8 @@ _SECTIONS = (
 
 def _contents(content: Mapping[str, Any]) -> list[tuple[str, str]]:
     there = [(anchor, name) for anchor, name, keys in _SECTIONS if any(content[key] for key in keys)]
+    after = 1 + max((i for i, (anchor, _) in enumerate(there) if anchor in ("metrics", "training")), default=-1)
+    there[after:after] = [(section.anchor, section.title) for section in content["sections"]]
     return [("summary", "Summary"), *there, ("setting", "Setting")]
 
 
