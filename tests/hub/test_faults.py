@@ -261,6 +261,26 @@ def test_a_mirror_that_hides_the_commit_is_no_hub(hub: LocalHub, repo: Repositor
         fetch("ann/bags")
 
 
+@pytest.mark.parametrize("size", [300_000, 24 * 2**20])
+def test_a_client_told_not_to_use_xet_gets_everything_over_http(hub: LocalHub, tmp_path: Path, size: int) -> None:
+    hub.xet = True
+    folder = folder_of(tmp_path / "large", {**FILES, "model.safetensors": bytes(size)})
+    published(hub, folder)
+    assert content_of(fetch("ann/bags").folder) == content_of(folder)
+    assert not hub.asked("xet")
+
+
+def test_an_xet_storage_that_refuses_is_an_error_of_the_hub(
+    hub: LocalHub, repo: Repository, hf_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.xet = True
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", False, raising=False)
+    with contextlib.suppress(HubError):  # clients without Xet take plain HTTP and succeed
+        fetch("ann/bags")
+    assert files_in(hf_home).get("model.safetensors", WEIGHTS) == WEIGHTS
+    assert hub.asked("xet") or "model.safetensors" in files_in(hf_home)
+
+
 @pytest.mark.parametrize("etag", ["../../../evil", "/etc/evil", "a b", ""])
 def test_a_label_that_is_no_name_of_a_file_is_refused(
     hub: LocalHub, repo: Repository, hf_home: Path, etag: str
