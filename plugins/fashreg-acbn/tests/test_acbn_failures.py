@@ -152,7 +152,7 @@ def test_the_std_of_small_batches_is_low_by_a_known_factor_that_never_compounds(
             memory.align(batch_of(rows))
         return float(spreads(memory).mean())
 
-    low = 1.0 / float(small_sample_factor(torch.tensor(float(batch))))
+    low = 1.0 / small_sample_factor(batch)
     assert ratio(False) == pytest.approx(low, rel=0.015)
     assert ratio(True) == pytest.approx(1.0, rel=0.015)
     assert low < 0.96
@@ -162,7 +162,7 @@ def test_the_std_of_small_batches_is_low_by_a_known_factor_that_never_compounds(
 def test_the_small_sample_factor_is_what_sampling_gives(n: int) -> None:
     samples = torch.randn(20000, n, generator=torch.Generator().manual_seed(n))
     measured = 1.0 / float(samples.std(1, correction=0).mean())
-    assert float(small_sample_factor(torch.tensor(float(n)))) == pytest.approx(measured, rel=0.015)
+    assert small_sample_factor(n) == pytest.approx(measured, rel=0.015)
 
 
 def test_statistics_of_half_precision_batches_are_not_kept_in_half_precision() -> None:

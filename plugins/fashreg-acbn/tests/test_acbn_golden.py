@@ -86,7 +86,7 @@ def test_the_lazy_form_equals_rewriting_every_row(kind: str) -> None:  # X4
     random = torch.Generator().manual_seed(0)
     labels = torch.tensor([0, 0, 1, 1, 2, 2])
     anchors = random_rows(5, seed=9)
-    for step in range(40):  # 8 M / B steps, four rebases
+    for step in range(60):  # 12 M / B steps, with a rebase after 8
         drift = 1.0 + 0.3 * torch.randn(4, generator=random, dtype=torch.float64).abs()
         batch = batch_of(random_rows(6, seed=step) * drift + 0.05 * step, labels, first=6 * step)
         lazy.align(batch)
@@ -99,7 +99,7 @@ def test_the_lazy_form_equals_rewriting_every_row(kind: str) -> None:  # X4
             assert torch.allclose(s.double(), anchors @ rows.T, rtol=1e-5, atol=1e-5)
         lazy.push(batch)
         slow.push(batch)
-    assert int(lazy.since_rebase) < 40 * 6 - 30
+    assert int(lazy.since_rebase) < 60 * 6
 
 
 def test_memory_and_batch_of_equal_moments_have_them_together_in_the_population_form_only() -> None:  # X5
@@ -116,10 +116,14 @@ def test_memory_and_batch_of_equal_moments_have_them_together_in_the_population_
 
 def walk(q: float, r: float, p0: float, m0: float = 0.0) -> tuple[list[float], list[float]]:
     """Gains and estimates for the observations 1, 2, 4, 8."""
-    m, p, q_, r_ = (torch.tensor(v, dtype=torch.float64) for v in (m0, p0, q, r))
+    m, p = torch.tensor(m0, dtype=torch.float64), p0
     gains, means = [], []
     for z in (1.0, 2.0, 4.0, 8.0):
-        m, p, k = kalman_step(m, p, torch.tensor(z, dtype=torch.float64), q_, r_)
+        whole = kalman_step(m[None], m.new_tensor([p]), m.new_tensor([z]), *m.new_tensor([[q], [r]]))
+        m, p, k = kalman_step(m, p, torch.tensor(z, dtype=torch.float64), q, r)
+        assert [float(x) for x in whole] == pytest.approx(
+            [float(m), p, k], abs=1e-12
+        )  # one for all, or one a dimension
         gains.append(float(k))
         means.append(float(m))
     return gains, means
@@ -167,9 +171,7 @@ def test_a_slow_walk_has_the_gains_worked_out_by_hand() -> None:  # X10
     assert gains == about(0.502487562, 0.338837538, 0.258620870, 0.211742434, abs=1e-9)
     assert means == about(0.502487562, 1.009900990, 1.783202999, 3.099562725, abs=1e-9)
     for q, limit in ((0.01, 0.0951249220), (0.01111111111, 0.1), (0.5, 0.5), (1.0, 0.6180339887), (1.0101e-4, 0.01)):
-        assert float(steady_gain(torch.tensor(q, dtype=torch.float64), torch.tensor(1.0))) == pytest.approx(
-            limit, abs=1e-6
-        )
+        assert steady_gain(q, 1.0) == pytest.approx(limit, abs=1e-6)
         assert limit**2 / (1 - limit) == pytest.approx(q, rel=1e-4)
 
 
@@ -177,7 +179,7 @@ def observed(filter: MomentFilter, values: list[float], worth: float = 64.0) -> 
     """The estimates of the mean after each of the observations."""
     found = []
     for value in values:
-        filter.observe(Moments(torch.full((3,), value), torch.ones(3), torch.tensor(worth)))
+        filter.observe(Moments(torch.full((3,), value), torch.ones(3), worth))
         found.append(float(filter.level[0, 0]))
     return found
 
@@ -198,9 +200,9 @@ def test_only_ratios_of_the_variances_matter(noise: str) -> None:  # X12
 def test_a_constant_is_reached_at_once_and_kept_and_a_wild_walk_believes_the_batch() -> None:  # X13
     for kind in ("adaptive", "ema", "xbn"):
         assert observed(MomentFilter(3, kind), [2.5] * 20) == [2.5] * 20
-    m, p = torch.zeros(()), torch.ones(())
+    m, p = torch.zeros(()), 1.0
     for _ in range(60):
-        m, p, _ = kalman_step(m, p, torch.tensor(2.5), torch.tensor(0.1), torch.tensor(1.0))
+        m, p, _ = kalman_step(m, p, torch.tensor(2.5), 0.1, 1.0)
     assert float(m) == pytest.approx(2.5, abs=1e-5)
     assert walk(1e12, 1.0, 1.0)[0] == about(1, 1, 1, 1, abs=1e-11)
 

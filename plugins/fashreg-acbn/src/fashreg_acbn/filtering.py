@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from fashreg_acbn.kalman import gain, steady_gain
+from fashreg_acbn.kalman import average, kalman_step, steady_gain
 from fashreg_acbn.moments import Moments, small_sample_factor
 from fashreg_acbn.precise import apply_but_keep
 
@@ -18,8 +19,9 @@ _TWO = 1.5  # a batch worth less says nothing about the spread
 class MomentFilter(nn.Module):
     """Two filters a dimension, one for the mean and one for the standard deviation; options as in ACBNMemory.
 
-    level: (2, D), the estimates. spread: (2, D), their variances p. seen: (2, 1), observations so far. loosened: 1 when
-    the next observation finds variance p0. The first observation is taken whole, with p = p0 and no update.
+    level: (2, D), the estimates. spread: their variances p, (2,) or with principled noise (2, D). seen: (2,),
+    observations so far. loosened: 1 when the next observation finds variance p0. The first observation is taken whole,
+    with p = p0 and no update. What is one number for all dimensions stays on the host.
     """
 
     level: Tensor
@@ -48,47 +50,51 @@ class MomentFilter(nn.Module):
                 raise ValueError(f"{name} must be finite and {least} or more, got {value}")
         self.kind, self.noise, self.min_effective, self.unbiased = kind, noise, min_effective, unbiased
         self.q, self.r, self.p0 = q, r, p0
-        for name, shape in (("level", (2, width)), ("spread", (2, width)), ("seen", (2, 1))):
-            self.register_buffer(name, torch.zeros(shape, dtype=torch.float64))
+        self.register_buffer("level", torch.zeros(2, width, dtype=torch.float64))
+        self.register_buffer("spread", torch.zeros((2,) if noise == "scalar" else (2, width), dtype=torch.float64))
+        self.register_buffer("seen", torch.zeros(2, dtype=torch.int64))
         self.register_buffer("loosened", torch.zeros((), dtype=torch.int64))
 
     @torch.no_grad()
-    def observe(self, now: Moments) -> Tensor:
-        """Take in a batch's moments; (2, 1) bool: whether there is a mean and a std to move the memory to."""
-        like = self.level
-        worth = now.effective.to(like.dtype)
-        std = now.std * small_sample_factor(now.effective) if self.unbiased else now.std
-        z = torch.stack((now.mean, std)).to(like.dtype)
-        least = max(self.min_effective, _TWO) if self.kind == "xbn" else _TWO
-        counts = torch.stack((torch.ones_like(worth), worth)).view(2, 1) >= torch.tensor([[0.0], [least]]).to(like)
-        first = counts & (self.seen == 0)
-        q, r, p0 = self._variances(worth, torch.where(self.seen[1] > 0, self.level[1], z[1]))
-        p = (p0.expand_as(like) if int(self.loosened) else self.spread) + q
-        k = torch.where(counts, torch.where(first, 1.0, self._gain(p, q, r)), 0.0)
-        self.level = torch.lerp(self.level, z, k)
-        self.spread = torch.where(first, p0, (1.0 - k) * p)
-        self.seen = self.seen + counts
+    def observe(self, now: Moments) -> bool:
+        """Take in a batch's moments. True when there is a std to move the memory to; a mean there always is."""
+        worth = now.effective
+        std = now.std * small_sample_factor(worth) if self.unbiased else now.std
+        z = torch.stack((now.mean, std)).to(self.level).unbind()
+        counts = (True, worth >= (max(self.min_effective, _TWO) if self.kind == "xbn" else _TWO))
+        level, seen, loosened = list(self.level.unbind()), self.seen.tolist(), int(self.loosened)
+        spread: list[Any] = self.spread.tolist() if self.noise == "scalar" else list(self.spread.unbind())
+        for i, (q, r, p0) in enumerate(self._variances(worth, level[1] if seen[1] else z[1])):
+            p = p0 if loosened else spread[i]
+            if not counts[i]:
+                spread[i] = p + q
+            elif not seen[i]:
+                level[i], spread[i] = z[i], p0
+            elif self.kind == "adaptive":
+                level[i], spread[i], _ = kalman_step(level[i], p, z[i], q, r)
+            else:
+                level[i] = average(level[i], z[i], steady_gain(q, r)) if self.kind == "ema" else z[i]
+        self.level = torch.stack(level)
+        self.spread = self.spread.new_tensor(spread) if self.noise == "scalar" else torch.stack(spread)
+        self.seen += torch.tensor(counts)
         self.loosened.zero_()
-        return counts if self.kind == "xbn" else self.seen > 0
+        return counts[1] if self.kind == "xbn" else bool(self.seen[1])
 
     def reinflate(self) -> None:
         """Be as uncertain as after the first observation."""
         self.loosened.fill_(1)
 
-    def _gain(self, p: Tensor, q: Tensor, r: Tensor) -> Tensor:
-        if self.kind == "xbn":
-            return torch.ones_like(p)
-        return gain(p, r) if self.kind == "adaptive" else steady_gain(q, r).expand_as(p)
-
-    def _variances(self, worth: Tensor, std: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """q, r and p0 for means and stds, broadcasting to (2, D); std: (D,) of a dimension, worth: of the batch."""
-        q, r, p0 = (torch.as_tensor(v, dtype=std.dtype, device=std.device) for v in (self.q, self.r, self.p0))
+    def _variances(self, worth: float, std: Tensor) -> list[tuple[Any, Any, Any]]:
+        """q, r and p0 of the filter of means and of that of stds; std: (D,) of a dimension, worth: of the batch."""
         if self.noise == "scalar":
-            return q, r * (self.min_effective / worth).clamp_min(1.0), p0
+            return [(self.q, self.r * max(1.0, self.min_effective / worth), self.p0)] * 2
         variance = std * std
-        error = torch.stack((variance / worth, variance / (2.0 * (worth - 1.0).clamp_min(0.5))))
-        return q * variance.mean(), r * error, p0 * error
+        q = self.q * variance.mean()
+        errors = (variance / worth, variance / max(2.0 * (worth - 1.0), 1.0))
+        return [(q, self.r * error, self.p0 * error) for error in errors]
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> MomentFilter:
-        apply_but_keep(self, super()._apply, fn, ("level", "spread", "seen"), ("loosened",))
+        small = self.noise == "scalar"
+        wide, host = (("level",), ("spread",)) if small else (("level", "spread"), ())
+        apply_but_keep(self, super()._apply, fn, wide, (*host, "seen", "loosened"))
         return self

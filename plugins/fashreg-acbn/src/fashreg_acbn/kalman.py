@@ -12,22 +12,34 @@ whose gain is right from the first step on. With q = 0 and p = r after the first
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import torch
 from torch import Tensor
 
+Number = TypeVar("Number", float, Tensor)  # one for all dimensions, or one a dimension
 
-def gain(p: Tensor, r: Tensor) -> Tensor:
+
+def gain(p: Number, r: Number) -> Number:
     """Share K of the way towards the observation: p / (p + r), and 1 where both are 0."""
-    return torch.where(p + r > 0, p / (p + r), 1.0)
+    if isinstance(p, Tensor):
+        return torch.where(p + r > 0, p / (p + r), 1.0)
+    return p / (p + r) if p + r > 0 else 1.0
 
 
-def kalman_step(m: Tensor, p: Tensor, z: Tensor, q: Tensor, r: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Estimate m with variance p, and an observation z of it: the new m and p, and the gain K. Shapes broadcast."""
+def average(m: Tensor, z: Tensor, k: float | Tensor) -> Tensor:
+    """m + k (z - m), exactly z where k is 1."""
+    return torch.lerp(m, z, k)
+
+
+def kalman_step(m: Tensor, p: Number, z: Tensor, q: Number, r: Number) -> tuple[Tensor, Number, Number]:
+    """Estimate m with variance p, and an observation z of it: the new m and p, and the gain K."""
     p = p + q
     k = gain(p, r)
-    return torch.lerp(m, z, k.expand_as(m)), (1.0 - k) * p, k
+    return average(m, z, k), (1.0 - k) * p, k
 
 
-def steady_gain(q: Tensor, r: Tensor) -> Tensor:
+def steady_gain(q: Number, r: Number) -> Number:
     """The gain that `kalman_step` tends to: p- = (q + sqrt(q^2 + 4 q r)) / 2 divided by p- + r."""
-    return gain((q + (q * q + 4.0 * q * r).sqrt()) / 2.0, r)
+    p: Number = (q + (q * q + 4.0 * q * r) ** 0.5) / 2.0
+    return gain(p, r)

@@ -17,11 +17,11 @@ MOST = 4.0  # g stays within 1/MOST and MOST in one step
 
 def matching_factor(std: Tensor, wanted: Tensor) -> Tensor:
     """g (D,) for rows of the given std; 1 in dead dimensions, where dividing by the std would only blow up rounding."""
-    least = (DEAD * std.median()).clamp_min(DEAD_ABSOLUTE)
-    factor = (wanted / std.clamp_min(DEAD_ABSOLUTE)).clamp(1.0 / MOST, MOST)
-    return torch.where(std < least, 1.0, factor)
+    least = std.median().mul(DEAD).clamp(min=DEAD_ABSOLUTE)
+    factor = (wanted / std.clamp(min=DEAD_ABSOLUTE)).clamp_(1.0 / MOST, MOST)
+    return factor.masked_fill_(std < least, 1.0)
 
 
 def matched(scale: Tensor, shift: Tensor, mean: Tensor, factor: Tensor, wanted_mean: Tensor) -> tuple[Tensor, Tensor]:
     """Rows scale * u + shift, whose mean is `mean`, after the map: the new scale and shift."""
-    return scale * factor, (shift - mean) * factor + wanted_mean
+    return scale * factor, torch.addcmul(wanted_mean, shift - mean, factor)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Callable
 from typing import Annotated, Literal
@@ -10,6 +11,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from fashreg.functional.similarity import widen
 from fashreg.memories.xbm import XBMMemory
 from fashreg.values import AffineEmbedded, Embedded
 from fashreg_acbn.filtering import MomentFilter
@@ -18,8 +20,9 @@ from fashreg_acbn.moments import batch_moments
 from fashreg_acbn.precise import apply_but_keep
 
 _WIDE = ("scale", "shift", "sums")  # buffers in double precision
-_MOST_BITS = 8  # |log2 scale| beyond which the rows are written out
-_BLOCK = 4096  # rows written out at once
+_MOST = 2.0**8  # the scale, or its inverse, beyond which the rows are written out
+_TURNS = 8  # ... or after so many turns of the ring
+_BLOCK = 256  # rows written out at once
 
 
 class ACBNMemory(XBMMemory):
@@ -136,11 +139,11 @@ class ACBNMemory(XBMMemory):
         if not self._started() or not len(batch):
             return
         now = batch_moments(batch.vectors, batch.labels)
-        if not bool(torch.isfinite(now.mean).all()):
+        if math.isnan(now.effective):
             self._storable(batch)  # names the row
-        known = self.filter.observe(now)
+        spread_known = self.filter.observe(now)
         if len(self) >= max(1, min(2 * len(batch), self.capacity)):
-            self._match(known)
+            self._match(spread_known)
 
     def read(self) -> AffineEmbedded:
         """Filled slots in slot order, moved to the present moments: n rows with n <= M; no gradient.
@@ -157,12 +160,13 @@ class ACBNMemory(XBMMemory):
         """Remember the batch's rows (B, D), B <= M, where the present map puts them; ignored in warm-up."""
         start, n = int(self.write_pos), len(batch)
         head = min(n, self.capacity - start)
-        slots = (self.emb[start : start + head], self.emb[: n - head])
-        before = _sums(*slots, like=self.sums) if self._started() else None
+        slots = [self.emb[start : start + head], *([self.emb[: n - head]] if n > head else [])]
+        started = self._started() and n <= self.capacity
+        before = [_sums(rows, self.sums.dtype) for rows in slots] if started else []
         super().push(batch)
-        if before is not None:
-            self.sums = self.sums + (_sums(*slots, like=self.sums) - before)
-            self.since_rebase += n
+        for rows, old in zip(slots, before, strict=False):
+            self.sums = self.sums + (_sums(rows, self.sums.dtype) - old)
+        self.since_rebase += n * started
 
     @torch.no_grad()
     def reset(self) -> None:
@@ -179,10 +183,9 @@ class ACBNMemory(XBMMemory):
 
     def moments(self) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation (D,) of the rows in memory as they stand now, before any normalisation."""
-        n = max(1, len(self))
-        mean = self.sums[0] / n
-        spread = (self.sums[1] / n - mean * mean).clamp_min(0.0).sqrt()
-        return torch.addcmul(self.shift, mean, self.scale), spread * self.scale.abs()
+        mean, square = (self.sums / max(1, len(self))).unbind()
+        std = torch.addcmul(square, mean, mean, value=-1.0).clamp_(min=0.0).sqrt_()
+        return torch.addcmul(self.shift, mean, self.scale), std.mul_(self.scale)
 
     def checksum(self) -> int:
         """A number that is equal on all ranks while they hold the same memory. Reads all of it: once in a while."""
@@ -196,29 +199,36 @@ class ACBNMemory(XBMMemory):
         """Shown by print()."""
         return f"{super().extra_repr()}, {self.kind}, q={self.q:g}, r={self.r:g}"
 
-    def _match(self, known: Tensor) -> None:
-        """Move the rows in memory to the filters' moments; known: (2, 1), which of the two there are."""
-        if int(self.since_rebase) >= self.capacity or bool((self.scale.log2().abs() > _MOST_BITS).any()):
+    def _match(self, spread_known: bool) -> None:
+        """Move the rows in memory to the filters' mean and, where there is one, to their spread."""
+        if int(self.since_rebase) >= _TURNS * self.capacity or (not int(self.step) % 4 and self._far()):
             self._rebase()
         mean, std = self.moments()
-        factor = torch.where(known[1], matching_factor(std, self.filter.level[1]), 1.0)
-        self.scale, self.shift = matched(self.scale, self.shift, mean, factor, self.filter.level[0])
+        level = self.filter.level
+        factor = matching_factor(std, level[1]) if spread_known else torch.ones_like(std)
+        self.scale, self.shift = matched(self.scale, self.shift, mean, factor, level[0])
+
+    def _far(self) -> bool:
+        """Whether the scale of some dimension has gone so far that storing new rows would cost digits."""
+        least, most = torch.stack(torch.aminmax(self.scale)).tolist()
+        return bool(max(most, 1.0 / least) > _MOST)
 
     def _rebase(self) -> None:
-        """Write the moved rows out, so that scale is 1 and shift 0 again; about every M / B steps."""
+        """Write the moved rows out, so that scale is 1 and shift 0 again."""
         self.sums = torch.zeros_like(self.sums)
+        scale, shift = self.scale.float(), self.shift.float()
         for start in range(0, len(self), _BLOCK):
             rows = self.emb[start : min(start + _BLOCK, len(self))]
-            rows.copy_(torch.addcmul(self.shift, rows.to(self.scale.dtype), self.scale))
-            self.sums += _sums(rows, like=self.sums)
+            rows.copy_(torch.addcmul(shift, rows.float(), scale))
+            self.sums += _sums(rows, self.sums.dtype)
         self.scale, self.shift = torch.ones_like(self.scale), torch.zeros_like(self.shift)
         self.since_rebase.zero_()
 
     def _storable(self, batch: Embedded) -> Tensor:
         """The rows u that the present map puts where the batch's rows are, or ValueError; see xbm."""
         super()._storable(batch)
-        rows = batch.vectors.detach().to(self.scale.device, self.scale.dtype)
-        return ((rows - self.shift) / self.scale).to(self.emb.dtype)
+        rows = widen(batch.vectors.detach().to(self.scale.device))
+        return ((rows - self.shift.to(rows.dtype)) / self.scale.to(rows.dtype)).to(self.emb.dtype)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> ACBNMemory:
         """Follow a move to another device; the moments keep their precision and the counters stay on the host."""
@@ -226,10 +236,7 @@ class ACBNMemory(XBMMemory):
         return self
 
 
-def _sums(*rows: Tensor, like: Tensor) -> Tensor:
-    """(2, D): the sum of the rows and of their squares, in the precision of `like`."""
-    total = torch.zeros_like(like)
-    for part in rows:
-        wide = part.to(like.dtype)
-        total += torch.stack((wide.sum(0), (wide * wide).sum(0)))
-    return total
+def _sums(rows: Tensor, dtype: torch.dtype) -> Tensor:
+    """(2, D): the sum of the rows and of their squares, in the precision asked for."""
+    wide = rows.to(dtype)
+    return torch.stack((wide.sum(0), wide.square().sum(0)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -14,12 +15,13 @@ from fashreg.functional.similarity import full_precision, widen
 class Moments:
     """mean, std: (D,), per dimension, population form (divided by the number of rows).
 
-    effective: scalar in 1..B, the number of independent rows whose mean would be as uncertain as this batch's.
+    effective: 1..B, the number of independent rows whose mean would be as uncertain as this batch's; NaN when a row is
+    not finite.
     """
 
     mean: Tensor
     std: Tensor
-    effective: Tensor
+    effective: float
 
 
 @torch.no_grad()
@@ -37,26 +39,32 @@ def batch_moments(vectors: Tensor, labels: Tensor) -> Moments:
     they have correlation rho; 1 for a single class.
     """
     rows = widen(vectors.detach())
-    b = len(rows)
     mean = rows.mean(0)
     centred = rows - mean
     variance = centred.square().mean(0)
     same = (labels[:, None] == labels).to(rows.dtype)
-    classes = same.sum(1).reciprocal().sum()
     with full_precision(rows):
-        together = (same * (centred @ centred.T)).sum() / b**2
-    uncertain = together * classes / (classes - 1.0).clamp_min(0.5)
-    own = variance.sum()
-    worth = torch.where(uncertain > 0, (own + uncertain) / uncertain, classes)
-    worth = torch.where(classes > 1.5, worth.clamp(1.0, float(b)), 1.0)
-    return Moments(mean, variance.sqrt(), worth)
+        products = centred @ centred.T
+    together = torch.dot(products.view(-1), same.view(-1))  # sum over the classes of |S_c|^2
+    numbers = torch.stack((variance.sum(), together, same.sum(1).reciprocal().sum())).tolist()
+    return Moments(mean, variance.sqrt(), _worth(len(rows), *numbers))
 
 
-def small_sample_factor(n: Tensor) -> Tensor:
+def _worth(b: int, own: float, together: float, classes: float) -> float:
+    c = round(classes)
+    if not math.isfinite(own):
+        return math.nan
+    if c < 2:
+        return 1.0
+    uncertain = together / b**2 * c / (c - 1)
+    return min(max((own + uncertain) / uncertain, 1.0), float(b)) if uncertain > 0 else float(c)
+
+
+def small_sample_factor(n: float) -> float:
     """What the population std of n independent Gaussian rows must be multiplied with to be right on the average.
 
     1 / (sqrt(1 - 1/n) c4(n)) with c4(n) = 4 (n - 1) / (4 n - 3), which is within 0.3 % of the exact ratio of gamma
     functions; n below 2 counts as 2.
     """
-    n = n.clamp_min(2.0)
-    return (n / (n - 1.0)).sqrt() * ((4.0 * n - 3.0) / (4.0 * n - 4.0))
+    n = max(n, 2.0)
+    return math.sqrt(n / (n - 1.0)) * (4.0 * n - 3.0) / (4.0 * n - 4.0)
