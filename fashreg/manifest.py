@@ -9,7 +9,6 @@ changed.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import glob
 import hashlib
 import os
@@ -24,6 +23,7 @@ from typing import Any
 
 from fashreg.errors import ModelError
 from fashreg.folder_lock import lock_folder
+from fashreg.folder_swap import swap_in, sync_tree
 from fashreg.formats import newer_format_hint
 from fashreg.strict_json import read_json, write_json
 
@@ -33,7 +33,6 @@ _FORMAT = "fashreg-folder/1"
 _RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]|conin\$|conout\$)(\..*)?", re.IGNORECASE)
 _FORBIDDEN = re.compile(r'[\\:*?"<>|]')
 _LONGEST, _MOST_FILES = 512, 10_000  # bytes of a name, files of a folder
-_AT_FDCWD, _EXCHANGE = -100, 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,8 +163,8 @@ def write_folder_atomically(folder: Path, *, kind: str, replace: bool = True, ke
             write_manifest(fresh, kind)
             for name in strange:
                 place_file(target / name, fresh / name)
-            _sync_tree(fresh)
-            _swap_in(fresh, target)
+            sync_tree(fresh)
+            swap_in(fresh, target)
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
 
@@ -219,45 +218,6 @@ def _check_replaceable(target: Path, kind: str, replace: bool, keep: bool) -> li
             f"{target} also holds {', '.join(strange[:3])}{more}, which replacing it would lose: move them"
         )
     return strange
-
-
-def _swap_in(fresh: Path, target: Path) -> None:
-    if not target.exists():
-        fresh.rename(target)
-    elif not _exchange(fresh, target):
-        old = target.with_name(f".{target.name}.old-{secrets.token_hex(4)}")
-        target.rename(old)
-        try:
-            fresh.rename(target)
-        except OSError:
-            old.rename(target)
-            raise
-        shutil.rmtree(old, ignore_errors=True)
-    _sync(target.parent)
-
-
-def _exchange(one: Path, other: Path) -> bool:
-    """Swap two folders in one step (Linux); False where the system or the file system cannot."""
-    rename = getattr(ctypes.CDLL(None), "renameat2", None) if os.name == "posix" else None
-    if rename is None:
-        return False
-    return bool(rename(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _EXCHANGE) == 0)
-
-
-def _sync_tree(folder: Path) -> None:
-    for path in [*folder.rglob("*"), folder]:
-        if not path.is_symlink():
-            _sync(path)
-
-
-def _sync(path: Path) -> None:
-    if path.is_dir() and os.name != "posix":
-        return
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _record(path: Path) -> FileRecord:

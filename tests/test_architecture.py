@@ -40,6 +40,8 @@ LEVELS = {
             "catalog",
             "manifest",
             "folder_lock",
+            "folder_swap",
+            "own_paths",
             "strict_json",
             "strict_tensors",
             "protocol",

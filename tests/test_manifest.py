@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fashreg import folder_swap
 from fashreg import manifest as m
 from fashreg.errors import BusyError, ModelError
 from fashreg.folder_lock import lock_folder
@@ -53,7 +54,7 @@ def test_replacing_gives_exactly_the_new_files(tmp_path):
 
 
 def test_replacing_works_where_the_system_has_no_exchange(tmp_path, monkeypatch):
-    monkeypatch.setattr(m, "_exchange", lambda one, other: False)
+    monkeypatch.setattr(folder_swap, "_exchange", lambda one, other: False)
     write(tmp_path / "a", x="1")
     write(tmp_path / "a", x="2")
     assert content(tmp_path / "a") == {"x": "2"}
@@ -91,7 +92,7 @@ with m.write_folder_atomically(Path(sys.argv[1]), kind="model") as fresh:
 """
 
 
-@pytest.mark.parametrize("moment", ["inside", "write_manifest", "_sync_tree", "_swap_in"])
+@pytest.mark.parametrize("moment", ["inside", "write_manifest", "sync_tree", "swap_in"])
 def test_kill_9_at_any_moment_leaves_the_old_folder_whole(tmp_path, moment):
     write(tmp_path / "a", x="1")
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(KILLED), str(tmp_path / "a"), moment])
@@ -115,7 +116,7 @@ def test_a_writer_killed_between_two_renames_loses_nothing(tmp_path):
 
 def test_a_failing_second_rename_puts_the_old_folder_back(tmp_path, monkeypatch):
     write(tmp_path / "a", x="1")
-    monkeypatch.setattr(m, "_exchange", lambda one, other: False)
+    monkeypatch.setattr(folder_swap, "_exchange", lambda one, other: False)
     rename = m.Path.rename
 
     def fails(self, target):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ import torch
 
 import fashreg
 from fashreg.errors import ModelError
-from fashreg.manifest import verify_folder
+from fashreg.manifest import verify_folder, write_manifest
 from fashreg.registry import only
 from fashreg.storage import load_encoder, read_provenance, save_encoder
 from fashreg.storage.migrations import LATEST, migrated
@@ -99,8 +101,6 @@ def test_every_stored_folder_is_whole() -> None:
 
 
 def test_a_card_of_format_1_that_nobody_touched_is_renewed_whole(tmp_path: Path) -> None:
-    import shutil
-
     shutil.copytree(FORMATS[0] / "model", tmp_path / "model")
     encoder = load_encoder(tmp_path / "model")
     save_encoder(encoder, tmp_path / "model")
@@ -114,6 +114,24 @@ def test_a_card_of_format_1_that_nobody_touched_is_renewed_whole(tmp_path: Path)
 def test_without_its_plugin_a_stored_model_says_what_to_install() -> None:
     with only(["fashreg-lite0"]), pytest.raises(fashreg.FashregError, match=r"pip install .*'fashreg-template>=0\.1'"):
         load_encoder(FORMATS[0] / "plugin")
+
+
+@pytest.mark.parametrize(
+    ("folder", "file", "read"),
+    [
+        ("index-exact", "index.json", fashreg.load_index),
+        ("evaluation", "evaluation.json", fashreg.load_evaluation),
+    ],
+)
+def test_a_later_index_or_evaluation_says_what_to_type(
+    tmp_path: Path, folder: str, file: str, read: Callable[[Path], object]
+) -> None:
+    shutil.copytree(FORMATS[0] / folder, tmp_path / folder)
+    path = tmp_path / folder / file
+    path.write_text(path.read_text().replace('"version": 1', '"version": 2', 1))
+    write_manifest(tmp_path / folder, folder.partition("-")[0])
+    with pytest.raises(ModelError, match=r"written by a newer fashreg: pip install --upgrade fashreg$"):
+        read(tmp_path / folder)
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from fashreg.assembly import build, told_by
 from fashreg.errors import BusyError, ModelError, OptionError
+from fashreg.formats import newer_format_hint
 from fashreg.indexes.items_file import item_lines, read_items
 from fashreg.interfaces import Index
 from fashreg.manifest import MANIFEST, verify_folder, write_folder_atomically
@@ -183,7 +184,8 @@ def _checked_about(path: Path, about: Any) -> dict[str, Any]:
     if not isinstance(about, dict) or {k: type(v) for k, v in about.items()} != shape:
         raise ModelError(f"{path} is not the description of an index: it needs {', '.join(shape)}")
     if about["version"] != _VERSION:
-        raise ModelError(f"{path} has version {about['version']}; this version of fashreg reads {_VERSION}")
+        hint = newer_format_hint(f"index/{about['version']}", f"index/{_VERSION}")
+        raise ModelError(f"{path} has version {about['version']}; this version of fashreg reads {_VERSION}{hint}")
     spec = about["spec"]
     texts = {name: value for name, value in spec.items() if name != "config"}
     if not isinstance(spec.get("name"), str) or not isinstance(spec.get("config"), dict):

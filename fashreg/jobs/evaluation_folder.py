@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 from torch import Tensor
 
 from fashreg.errors import ModelError
+from fashreg.formats import newer_format_hint
 from fashreg.jobs.evaluation_result import Evaluation, Item, Neighbours, PerQuery, StoredVectors
 from fashreg.manifest import MANIFEST, Manifest, read_manifest, verify_folder, write_folder_atomically
 from fashreg.strict_json import parse_json, read_json, write_json
@@ -79,8 +80,12 @@ def load_evaluation(folder: str | Path) -> Evaluation:
     manifest = verify_folder(evaluation_folder(folder), kind=KIND)
     path = manifest.path(_ABOUT)
     document = read_json(path)
-    if not isinstance(document, dict) or document.get("version") != _VERSION:
-        raise ModelError(f"{path} is not an evaluation of version {_VERSION}, which this version of fashreg reads")
+    version = document.get("version") if isinstance(document, dict) else None
+    if version != _VERSION:
+        hint = newer_format_hint(f"evaluation/{version}", f"evaluation/{_VERSION}")
+        raise ModelError(
+            f"{path} is not an evaluation of version {_VERSION}, which this version of fashreg reads{hint}"
+        )
     attribute = document.get("neighbours_of")
     if attribute is not None and not isinstance(attribute, str):
         raise ModelError(f"{path}: neighbours_of is a {type(attribute).__name__}, not the name of an attribute")
