@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _BYTES = {"BOOL": 1, "U8": 1, "I8": 1, "I16": 2, "I32": 4, "I64": 8, "F16": 2, "BF16": 2, "F32": 4, "F64": 8}
-MAX_HEADER = 16 * 2**20
+MAX_HEADER = 4 * 2**20
 _MOST_AXES, _MOST_NUMBERS = 32, 2**62
 _FIELDS = {"dtype", "shape", "data_offsets"}
 

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 _MOST_VALUES = 100_000  # that a text may mean, aliases counted each time they are named
+_DEEPEST = 100
 _PLAIN = {f"tag:yaml.org,2002:{name}" for name in ("map", "seq", "str", "int", "float", "bool", "null", "merge")}
 
 
@@ -27,6 +28,12 @@ def read_yaml(text: str) -> Any:
 
 class _StrictLoader(yaml.SafeLoader):
     """SafeLoader that refuses what is not plain data and reads 1e-4 as the number people mean."""
+
+    def fetch_flow_collection_start(self, token: Any) -> None:
+        """Lists within lists: PyYAML takes the square of their depth in time."""
+        if self.flow_level >= _DEEPEST:
+            raise yaml.scanner.ScannerError(None, None, f"more than {_DEEPEST} lists within lists", self.get_mark())
+        super().fetch_flow_collection_start(token)
 
     def get_single_node(self) -> Any:
         """The one document as nodes, whose size is known before any value is made."""

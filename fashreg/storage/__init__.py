@@ -35,7 +35,7 @@ from fashreg.strict_yaml import read_yaml
 KIND = "model"
 CONFIG, WEIGHTS, RECIPE = "config.json", "model.safetensors", "recipe.yaml"
 _LARGEST_RECIPE = 2**17
-_NETWORK, _HEAD = 2**29, 2**26  # bytes that building may take beside four times those of the weights
+_NETWORK, _HEAD = 2**29, 2**26  # bytes that building may take beside some times those of the weights
 _DTYPES = {torch.float32: "F32", torch.int64: "I64", torch.int32: "I32", torch.uint8: "U8", torch.bool: "BOOL"}
 
 
@@ -232,7 +232,7 @@ def _assembled(config: ModelConfig, path: Path, size: int) -> Encoder:
         with assembly.told_by(path), torch.random.fork_rng(devices=[]):
             with Budget(4 * size + _NETWORK, str(path)):  # a network that was cut short is built whole first
                 backbone = assembly.build("backbone", _without_weights(config.backbone))
-            with Budget(4 * size + _HEAD, str(path)):
+            with Budget(8 * size + _HEAD, str(path)):
                 head = assembly.build("head", config.head.model_dump())
             return Encoder(backbone, head, input_spec=config.spec())
     except (RuntimeError, ValueError, TypeError, NotImplementedError, MemoryError, OverflowError) as error:

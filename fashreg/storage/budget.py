@@ -26,12 +26,23 @@ _FACTORIES = {
     torch.rand_like,
     torch.randn_like,
     torch.full_like,
+    torch.clone,
+    torch.Tensor.clone,
     torch.Tensor.new_empty,
     torch.Tensor.new_zeros,
     torch.Tensor.new_ones,
     torch.Tensor.new_full,
 }
-_LIKE = {torch.empty_like, torch.zeros_like, torch.ones_like, torch.rand_like, torch.randn_like, torch.full_like}
+_LIKE = {
+    torch.empty_like,
+    torch.zeros_like,
+    torch.ones_like,
+    torch.rand_like,
+    torch.randn_like,
+    torch.full_like,
+    torch.clone,
+    torch.Tensor.clone,
+}
 _LEAST = 2**15  # bytes that a tensor counts at least: many tiny ones cost time
 
 

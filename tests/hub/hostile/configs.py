@@ -89,12 +89,14 @@ _FIELDS = [
     _set("provenance that is a list", "provenance", ["x"], "provenance"),
 ]
 
-_DEEP_OPTION = '{"name": "multi-task", "plugin": "fashreg", "version": "1", "config": {"tasks": ["a", "b"], "head": '
+_DEEP_OPTION = (
+    '{"name": "multi-task", "plugin": "fashreg", "version": "0.1.0", "config": {"tasks": ["a", "b"], "head": '
+)
 
 
 def _tower(depth: int) -> str:
     """Heads within heads, two at each floor."""
-    bottom = '{"name": "projection", "plugin": "fashreg", "version": "1", "config": {"out_dim": 1, "in_dim": 256}}'
+    bottom = '{"name": "projection", "plugin": "fashreg", "version": "0.1.0", "config": {"out_dim": 1, "in_dim": 256}}'
     return _DEEP_OPTION * depth + bottom + "}}" * depth
 
 
@@ -113,7 +115,7 @@ _BOMBS = [
     _set("a pattern that is a class", "head.config.head", {"class": "os:system"}, "head", "tasks"),
     _set("a pattern of another kind", "head.config.head", "timm", "head", "tasks"),
     _set("a pattern with a fetched network", "head.config.head",
-         {"name": "timm", "plugin": "fashreg", "version": "1", "config": {"weights": "hub"}}, "head", "tasks"),
+         {"name": "timm", "plugin": "fashreg", "version": "0.1.0", "config": {"weights": "hub"}}, "head", "tasks"),
     _text("an empty config", b""),
     _text("a config that is a list", "[]"),
     _text("a config that is a number", "3"),

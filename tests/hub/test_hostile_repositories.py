@@ -1,0 +1,74 @@
+"""Hundreds of hostile folders: nothing in them is run, nothing crashes, and every refusal names what is wrong."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hostile import CASES
+from hostile.bases import BASES
+from hostile.opening import open_folder
+from hostile.watching import bounded, watched
+from hostile.workshop import Hostile, Workshop, pickle_of
+
+from fashreg.errors import FashregError
+
+
+@pytest.fixture(scope="module")
+def bases(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The good folders, each opened once: whatever is imported late is imported now."""
+    root = tmp_path_factory.mktemp("good")
+    for name, make in BASES.items():
+        make(root / name)
+        open_folder(name, root / name)
+    return root
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda c: ascii(c.name)[1:60])
+def test_a_hostile_folder_is_refused_by_name_and_does_nothing(case: Hostile, bases: Path, tmp_path: Path) -> None:
+    shop = Workshop(bases / case.base, tmp_path / "repository")
+    case.change(shop)
+    said = ""
+    with bounded(), watched() as seen:
+        try:
+            open_folder(case.base, shop.folder)
+        except FashregError as error:
+            said = str(error)
+    assert seen == []
+    assert [p.name for p in tmp_path.iterdir()] == ["repository"]
+    assert "canary_module" not in sys.modules
+    assert bool(said) == bool(case.says), said or "it was opened"
+    assert re.search(case.says, said), said
+    assert all(letter.isprintable() or letter in "\n\t" for letter in said)
+    assert len(said) < 11_000
+
+
+def test_the_corpus_is_large_and_touches_every_kind_of_folder() -> None:
+    assert len({case.name for case in CASES}) == len(CASES) >= 500
+    assert set(Counter(case.base for case in CASES)) == set(BASES)
+
+
+def test_the_watch_sees_what_it_is_there_to_see(tmp_path: Path) -> None:
+    import pickle
+    import socket
+    import subprocess
+
+    with watched() as seen:
+        pickle.loads(pickle_of("true"))
+    assert [s.split()[0] for s in seen] == ["pickle.find_class", "os.system"]
+    with watched() as seen:
+        (tmp_path / "x").write_text("")
+        subprocess.run(["true"], check=True)
+        with socket.socket() as one, pytest.raises(OSError):
+            one.connect(("127.0.0.1", 9))
+        with pytest.raises(ImportError):
+            __import__("canary_module")
+    assert [s.split()[0] for s in seen] == ["open", "subprocess.Popen", "socket.connect", "import"]
+
+
+def test_the_bound_on_memory_is_one() -> None:
+    with bounded(gibibytes=0.5), pytest.raises(MemoryError):
+        bytearray(2**31)
