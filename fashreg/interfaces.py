@@ -90,7 +90,8 @@ class Memory(Protocol):
     """Embeddings of earlier batches. An nn.Module whose whole state lies in buffers, so state_dict() is complete.
 
     One training step: align(batch), loss(batch, read()), optimiser step, push(batch). Several processes: the learner
-    gathers the batch first, so every rank pushes the same rows in the same order and holds the same memory.
+    gathers the batch first, so every rank pushes the same rows in the same order and holds the same memory. It may have
+    `parts`, named detached scalars of the last align for logging; a name with brackets stays out of the loss chart.
     """
 
     capacity: int  # M

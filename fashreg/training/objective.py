@@ -42,7 +42,7 @@ def loss_with_memory(
 
     batch: the rows of all processes. partners: rows that belong to the batch's rows place by place (a second view). A
     loss whose `mode` is "pairs" gets the second half of the batch as partners of the first (as the sampler `pairs`
-    lays them out) when there are none.
+    lays them out) when there are none. A memory that has `parts`, as a loss has, gets them logged, too.
     """
     loss, memory = session.loss, session.memory
     if partners is None and getattr(loss, "mode", "") == "pairs":
@@ -51,7 +51,7 @@ def loss_with_memory(
     remembered = _remembered(session, source, batch)
     if memory is None or remembered is None:
         value = loss(batch) if partners is None else loss(batch, partners)
-        return value, dict(loss.parts)
+        return value, {**loss.parts, **getattr(memory, "parts", {})}
     far = loss(batch, remembered)
     value = memory.memory_weight * far
     parts = {"memory": far, **{f"memory.{name}": part for name, part in loss.parts.items()}}
@@ -59,7 +59,7 @@ def loss_with_memory(
         near = loss(batch) if partners is None else loss(batch, partners)
         value = value + memory.batch_weight * near
         parts |= {"batch": near, **{f"batch.{name}": part for name, part in loss.parts.items()}}
-    return value, parts
+    return value, {**parts, **getattr(memory, "parts", {})}
 
 
 def _remembered(session: Session, source: Source, batch: Embedded) -> Embedded | None:

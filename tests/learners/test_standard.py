@@ -14,6 +14,7 @@ from fashreg.learners.standard import StandardLearner
 from fashreg.losses.infonce import InfoNCELoss
 from fashreg.losses.proxy_anchor import ProxyAnchorLoss
 from fashreg.memories.xbm import XBMMemory
+from fashreg.report.charts import training_charts
 from fashreg.storage import load_encoder, read_provenance
 from fashreg.testing.tiny_run import (
     BATCH,
@@ -226,6 +227,20 @@ def test_the_memorys_weights_and_the_rows_it_remembers_make_the_loss() -> None:
     by_hand = 0.5 * session.loss(rows) + 2.0 * session.loss(rows, session.memory.read())
     assert torch.allclose(value, by_hand)
     assert {"batch", "memory", "batch.positive", "memory.positive"} <= set(parts)
+
+
+def test_what_a_memory_says_of_its_last_align_is_logged_but_not_drawn_with_the_loss(tmp_path: Path) -> None:
+    class Telling(XBMMemory):
+        def align(self, batch: Embedded) -> None:
+            super().align(batch)
+            self.parts = {"told[steps]": self.step.float()} if int(self.step) % 2 else {}
+
+    memory = Telling(20, embed_dim=DIM, start_step=2)
+    learn(tiny_session(run_folder(tmp_path), memory=memory, trainer={"max_steps": 6, "log_every": 2}))
+    assert [line.get("told[steps]") for line in lines(tmp_path, "train")] == [1.0, 3.0, 5.0]
+    charts = training_charts(lines(tmp_path, "train"), [])
+    assert "told[steps]" not in charts[0].legend
+    assert "loss" in charts[0].legend
 
 
 def test_a_memory_that_wants_random_pictures_first_gets_them_under_the_present_weights() -> None:

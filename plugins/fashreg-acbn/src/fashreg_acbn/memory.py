@@ -14,6 +14,7 @@ from torch import Tensor
 from fashreg.functional.similarity import widen
 from fashreg.memories.xbm import XBMMemory
 from fashreg.values import AffineEmbedded, Embedded
+from fashreg_acbn.drift_log import drift_parts
 from fashreg_acbn.filtering import MomentFilter
 from fashreg_acbn.matching import matched, matching_factor
 from fashreg_acbn.moments import batch_moments
@@ -75,6 +76,7 @@ class ACBNMemory(XBMMemory):
             keeps embeddings before normalisation and leaves that to the loss, so drift in length is followed, too.
         min_effective: the worth below which a batch is trusted less, see Guards; 1 trusts any.
         unbiased: widen the std of a batch by what small samples lose on the average; false takes it as it is.
+        drift_every: steps between two looks at the drift, logged as `parts` (`fashreg_acbn.drift_log`); 0 for none.
         batch_weight: weight of loss(batch, batch).
         memory_weight: weight of loss(batch, memory).
         start_step: optimiser steps without the memory; the filters begin with it.
@@ -101,6 +103,7 @@ class ACBNMemory(XBMMemory):
         placement: Literal["unit", "raw"] = "unit",
         min_effective: Annotated[float, Field(ge=1)] = 8.0,
         unbiased: bool = True,
+        drift_every: Annotated[int, Field(ge=0)] = 50,
         batch_weight: Annotated[float, Field(ge=0)] = 1.0,
         memory_weight: Annotated[float, Field(ge=0)] = 1.0,
         start_step: Annotated[int, Field(ge=0)] = 1000,
@@ -123,6 +126,7 @@ class ACBNMemory(XBMMemory):
             raise ValueError(f'placement must be "unit" or "raw", got {placement!r}')
         self.kind, self.noise, self.placement = kind, noise, placement
         self.q, self.r, self.p0, self.min_effective, self.unbiased = q, r, p0, min_effective, unbiased
+        self.drift_every, self.parts = drift_every, dict[str, Tensor]()
         self.filter = MomentFilter(embed_dim, kind, q, r, p0, noise, min_effective, unbiased)
         self.register_buffer("scale", torch.ones(embed_dim, dtype=torch.float64))
         self.register_buffer("shift", torch.zeros(embed_dim, dtype=torch.float64))
@@ -136,6 +140,7 @@ class ACBNMemory(XBMMemory):
         Several processes: give the gathered batch, so that the moments are those of all rows on every rank.
         """
         super().align(batch)
+        self.parts = {}
         if not self._started() or not len(batch):
             return
         now = batch_moments(batch.vectors, batch.labels)
@@ -143,7 +148,10 @@ class ACBNMemory(XBMMemory):
             self._storable(batch)  # names the row
         spread_known = self.filter.observe(now)
         if len(self) >= max(1, min(2 * len(batch), self.capacity)):
+            before = self.moments() if self.drift_every and int(self.step) % self.drift_every == 0 else None
             self._match(spread_known)
+            if before is not None:
+                self.parts = drift_parts(self, batch, *(self.filter.level - torch.stack(before)))
 
     def read(self) -> AffineEmbedded:
         """Filled slots in slot order, moved to the present moments: n rows with n <= M; no gradient.
