@@ -151,11 +151,8 @@ def hub_error(error: BaseException, repo: str, revision: str | None = None) -> H
     if status == 401:
         return HubError(f"{at} does not accept the token (401): log in again: hf auth login", **facts)
     if status == 403:
-        return HubError(
-            f"{at} refuses this to you (403) for {repo}{_said(error)}: a token with write permission is needed to "
-            "push, and access to the repository",
-            **facts,
-        )
+        needed = "a token with write permission is needed to push, and access to the repository"
+        return HubError(f"{at} refuses this to you (403) for {repo}{_said(error)}: {needed}", **facts)
     if status in (409, 412):
         return HubConflictError(f"{repo} changed meanwhile{_said(error)}; nothing was written: again", **facts)
     if status is not None and status in _PASSING:

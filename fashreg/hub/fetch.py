@@ -86,7 +86,7 @@ def fetch(
             if name not in found:
                 found[name] = _fetched(snapshot, manifest, prefix, name)
     if not snapshot.offline and not is_commit(address.revision):
-        snapshot.remember(address.revision or "main", prefix + MANIFEST)
+        snapshot.remember(_ref(address, prefix), prefix + MANIFEST)
     whole = {name: found[name] for name in names}
     return Fetched(folder, address.repo, address.revision, snapshot.commit, Manifest(folder, manifest.kind, whole))
 
@@ -96,7 +96,7 @@ def _resolved(api: HfApi, address: Address, prefix: str, cache: Path, offline: b
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
     repo, revision, name = address.repo, address.revision or "main", prefix + MANIFEST
-    known = cached_file(repo, revision, name, cache)
+    known = cached_file(repo, revision if is_commit(revision) else _ref(address, prefix), name, cache)
     commit = "" if known is None else known.parents[name.count("/")].name
     if known is not None and (offline or is_commit(address.revision)):
         return Snapshot(api, repo, commit, cache=cache, offline=offline)
@@ -125,6 +125,12 @@ def _resolved(api: HfApi, address: Address, prefix: str, cache: Path, offline: b
     if (said.bytes or 0) > _LARGEST_MANIFEST:
         raise HubError(f"{snapshot}: {name} has {said.bytes:,} bytes, which no manifest has", repo=repo)
     return snapshot
+
+
+def _ref(address: Address, prefix: str) -> str:
+    """Under which name the cache remembers the commit: each part has its own, so that none moves before it is whole."""
+    revision = address.revision or "main"
+    return f"fashreg/{prefix}{revision}" if prefix else revision
 
 
 def _listed(snapshot: Snapshot, prefix: str, kind: str) -> tuple[Path, Manifest]:

@@ -117,6 +117,15 @@ def test_a_cache_that_may_only_be_read_is_enough(cached: Fetched, hf_home: Path)
         ref.parent.chmod(0o700)
 
 
+def test_a_newer_part_does_not_take_the_model_away(hub: LocalHub, cached: Fetched, tmp_path: Path) -> None:
+    index = folder_of(tmp_path / "index", {"index.json": b"{}"}, kind="index")
+    newer = hub.repo("ann/bags").put(content_of(index, "index/"))
+    assert fetch("ann/bags", part="index").commit == newer
+    hub.close()
+    assert fetch("ann/bags", local_files_only=True).commit == cached.commit
+    assert fetch("ann/bags", part="index", local_files_only=True).commit == newer
+
+
 # ---- mirrors ----
 
 
