@@ -15,6 +15,7 @@ from PIL import Image
 
 from fashreg.cli import run
 from fashreg.interfaces import KINDS
+from fashreg.testing.local_hub import LocalHub, client_of
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -33,14 +34,15 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def desk(drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder as the pages assume it: my.csv with its pictures, and a query.png."""
+def desk(drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder as the pages assume it: my.csv with its pictures, and a query.png; ann is logged in to a local Hub."""
     shutil.copytree(drawn, tmp_path, dirs_exist_ok=True)
     shutil.copy(tmp_path / "table.csv", tmp_path / "my.csv")
     picture = next(p for p in tmp_path.rglob("*.png"))
     Image.open(picture).save(tmp_path / "query.png")
     monkeypatch.chdir(tmp_path)
-    return tmp_path
+    with LocalHub() as hub, client_of(hub, tmp_path / "hf-home", token=hub.token("ann")):
+        yield tmp_path
 
 
 def pages_with(language: str) -> Iterator[object]:
@@ -79,6 +81,7 @@ def test_every_kind_error_and_command_is_described() -> None:
 
     names = [n for n, v in vars(errors).items() if isinstance(v, type) and issubclass(v, Exception)]
     commands = ["list", "show", "doctor", "recipes", "schema", "train", "evaluate", "embed", "index build", "search"]
+    commands += ["push", "pull", "versions", "tag", "card", "compare"]
     for needed in [*KINDS, *names, *(f"fashreg {c}" for c in commands)]:
         assert needed in text, needed
 

@@ -20,15 +20,14 @@ def weights(value: float, numbers: int = NUMBERS) -> bytes:
 
 def small_folder(place: Path, kind: str = "model", value: float = 1.0, **more: str | bytes) -> Path:
     """A fashreg folder; `more` are further files, their names with `__` for the dot."""
-    said = json.dumps({"value": value})
     files: dict[str, str | bytes] = {
         "model": {
-            "config.json": json.dumps({"value": value}),
+            "config.json": json.dumps({"value": value, "provenance": {}}),
             "model.safetensors": weights(value),
             "README.md": "# x\n",
         },
-        "index": {"index.json": "{}", "vectors.safetensors": weights(value)},
-        "evaluation": {"evaluation.json": said},
+        "index": {"index.json": '{"extra": {}}', "vectors.safetensors": weights(value)},
+        "evaluation": {"evaluation.json": json.dumps({"value": value, "protocol": {"source": ""}})},
     }.get(kind, {"state.json": "{}"})
     files = {**files, **{name.replace("__", "."): content for name, content in more.items()}}
     with write_folder_atomically(place, kind=kind) as fresh:

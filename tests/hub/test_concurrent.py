@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -195,7 +196,7 @@ print(*sorted(path.name for path in out.parent.iterdir()))
 
 def killing(code: str, desk: Path, monkeypatch: pytest.MonkeyPatch, token: str, kills: int) -> str:
     monkeypatch.setenv("HF_TOKEN", token)
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
     command = [sys.executable, "-c", code, str(desk), str(kills)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

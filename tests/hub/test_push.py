@@ -227,7 +227,7 @@ def test_a_strangers_file_is_not_replaced_unless_by_name(hub: LocalHub, token: s
         push(model, REPO, token=token)
     assert hub.repo(REPO).head == before
     push(model, REPO, token=token, include=["config.json"])
-    assert json.loads(hub.repo(REPO).files()["config.json"]) == {"value": 1.0}
+    assert json.loads(hub.repo(REPO).files()["config.json"])["value"] == 1.0
 
 
 def test_a_manifest_that_cannot_be_read_stops_a_push(hub: LocalHub, token: str, model: Path) -> None:
