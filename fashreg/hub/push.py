@@ -10,6 +10,7 @@ import json
 import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,7 @@ from fashreg.hub.fetch import CARD
 from fashreg.hub.listing import Listed, earlier_files, list_files, places_in, text_of
 from fashreg.hub.parcel import Content, Parcel, pack
 from fashreg.hub.snapshot import Snapshot
+from fashreg.own_paths import as_published
 from fashreg.readme import merge_pushed, name_repository
 
 if TYPE_CHECKING:
@@ -125,6 +127,9 @@ def _change(parcel: Parcel, snapshot: Snapshot, there: dict[str, Listed]) -> _Ch
     earlier: set[str] = set()
     for part in parcel.parts:
         earlier |= earlier_files(snapshot, there, part.place, part.kind)
+        for name in part.files:
+            if (text := as_published(part.kind, name, partial(part.text_of, name), snapshot.repo)) is not None:
+                part.replace_text(name, text)
         if CARD in part.files:
             here = name_repository(part.text_of(CARD), snapshot.repo)
             part.replace_text(CARD, merge_pushed(text_of(snapshot, there, part.at(CARD)), here))

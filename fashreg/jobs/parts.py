@@ -17,7 +17,7 @@ from fashreg.encoder import Encoder
 from fashreg.errors import RecipeError
 from fashreg.interfaces import Evaluator, Reranker, Sampler
 from fashreg.jobs.evaluation import Asking, evaluate_table
-from fashreg.storage.card_metadata import public
+from fashreg.own_paths import public
 from fashreg.training.checkpoint import seed_everything
 from fashreg.training.processes import Processes
 from fashreg.training.run_folder import versions

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from fashreg.licences import hub_licence
+from fashreg.own_paths import public
 from fashreg.protocol import Protocol
 from fashreg.strict_yaml import read_yaml
 
@@ -80,22 +81,6 @@ def ordered(measured: Measured) -> list[str]:
 def dataset_name(protocol: Protocol) -> str:
     """What was measured on, without the folders of anybody's machine."""
     return public(protocol.source) or "a table"
-
-
-def public(text: str) -> str:
-    """A text; of an absolute path only its last part, since the folders of somebody's machine are nobody's business."""
-    if re.match(r"(/|~|[A-Za-z]:[\\/]|\\\\)", text):
-        return re.split(r"[\\/]", text.rstrip("\\/"))[-1]
-    return text
-
-
-def without_folders(tree: Any) -> Any:
-    """Plain data in which every absolute path is only its last part."""
-    if isinstance(tree, Mapping):
-        return {key: without_folders(value) for key, value in tree.items()}
-    if isinstance(tree, list | tuple):
-        return [without_folders(value) for value in tree]
-    return public(tree) if isinstance(tree, str) else tree
 
 
 def _results(measured: Measured) -> dict[str, Any] | None:

@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from fashreg.storage.card_metadata import public
+from fashreg.own_paths import public
 
 Rows = list[tuple[str, str]]
 

@@ -23,7 +23,6 @@ from fashreg.jobs.evaluation_result import Evaluation, Neighbours, PerQuery
 from fashreg.manifest import verify_folder
 from fashreg.protocol import Protocol
 from fashreg.storage import load_encoder, save_encoder
-from fashreg.storage.card_metadata import without_folders
 from fashreg.testing.tiny_run import tiny_encoder
 
 PROTOCOL = Protocol(data="d" * 64, rule="leave-one-out", source='/home/ann/shop/t.csv, split "test"', label="style")
@@ -217,21 +216,6 @@ def test_trees_without_end_are_cut(tmp_path: Path) -> None:
 def test_the_evaluation_of_another_model_is_refused(model: Path, measured: Evaluation) -> None:
     with pytest.raises(ModelError, match=r"measured another model than .* fashreg evaluate"):
         card_text(model, evaluation=replace(measured, model={"fingerprint": "f" * 64}))
-
-
-@pytest.mark.parametrize(
-    ("path", "told"),
-    [
-        ("/home/ann/t.csv", "t.csv"),
-        ("~/t.csv", "t.csv"),
-        ("C:\\ann\\t.csv", "t.csv"),
-        ("\\\\server\\ann\\t.csv", "t.csv"),
-        ("shop/t.csv", "shop/t.csv"),
-        ("atelier:products=3", "atelier:products=3"),
-    ],
-)
-def test_of_absolute_paths_only_the_last_part_is_told(path: str, told: str) -> None:
-    assert without_folders({"a": [path], "b": 1}) == {"a": [told], "b": 1}
 
 
 def test_a_result_that_does_not_say_whose_it_is_is_taken_at_ones_word(model: Path, measured: Evaluation) -> None:
