@@ -20,6 +20,7 @@ from fashreg.errors import ModelError
 from fashreg.manifest import CARD, verify_folder
 from fashreg.strict_yaml import read_yaml
 
+_LONGEST = 2**17  # letters of front matter, beyond which it is not looked into
 _BEGIN = "<!-- fashreg:begin this part is written anew; your own text is kept above and below |{keys} -->"
 _END = "<!-- fashreg:end -->"
 _PART = re.compile(
@@ -178,10 +179,12 @@ def _remarks(text: str) -> str:
 
 def _read_front(text: str) -> _Front | None:
     """Front matter by key; None where it is not a plain YAML mapping."""
+    if len(text) > _LONGEST:
+        return None
     try:
+        values = read_yaml(text)  # first, since it refuses what would take long
         if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
             return None
-        values = read_yaml(text)
         node = yaml.compose(text, Loader=yaml.SafeLoader)
     except (yaml.YAMLError, ValueError, RecursionError):
         return None

@@ -98,6 +98,7 @@ def test_a_card_with_windows_line_ends_or_a_byte_order_mark_is_understood() -> N
             "a: &x 1\nb: *x",
             "a: 1\na: 2",
             "a: " + "[" * 3000,
+            "a: " + "x" * 200_000,
             "a: 1\n...\nb: 1",
             "\x07: 1",
         )
