@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 import torch
 from acbn_plain import batch_of, plain_xbn, wide_rows
+from fashreg_acbn.filtering import MomentFilter
 from fashreg_acbn.matching import DEAD, MOST, matching_factor
 from fashreg_acbn.memory import ACBNMemory
-from fashreg_acbn.moments import small_sample_factor
+from fashreg_acbn.moments import Moments, small_sample_factor
 from torch import Tensor, nn
 
 from fashreg.testing.rows import numbered
@@ -268,6 +269,21 @@ def test_the_principled_noise_lets_quiet_dimensions_follow_faster() -> None:
     assert float(moved[:4].min()) > float(moved[4:].max())
     assert float(moved.min()) > 0.4
     assert float(moved.max()) <= 1.0
+
+
+def test_the_principled_noise_is_what_sampling_theory_says() -> None:
+    filter = MomentFilter(3, q=0.0, r=1.0, p0=1.0, noise="principled", unbiased=False)
+    std = torch.tensor([1.0, 2.0, 0.5])
+    now = Moments(torch.zeros(3), std, 20.0)
+    filter.observe(now)
+    assert torch.allclose(filter.spread.float(), torch.stack([std**2 / 20, std**2 / 38]))
+    samples = torch.randn(20000, 20, generator=torch.Generator().manual_seed(0))
+    measured = samples.mean(1).var(), samples.std(1, correction=0).var()
+    assert [float(p) for p in filter.spread[:, 0]] == pytest.approx([float(v) for v in measured], rel=0.05)
+    filter.q = 0.1
+    filter.observe(now)  # p = 1 / n + 0.1 mean(std^2), in every dimension
+    p, r = std**2 / 20 + 0.1 * (std**2).mean(), std**2 / 20
+    assert torch.allclose(filter.spread[0].float(), (1 - p / (p + r)) * p)
 
 
 def test_a_memory_in_warm_up_has_no_filter_yet_and_begins_with_the_batch_it_starts_on() -> None:
