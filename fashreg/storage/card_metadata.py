@@ -17,6 +17,7 @@ from fashreg.strict_yaml import read_yaml
 
 TAGS = ("fashreg", "image-retrieval", "metric-learning", "visual-search", "fashion")
 MOST_METRICS = 60
+_LONGEST = 2**17  # letters of a head, beyond which it is not looked into
 _TASK = {"type": "image-retrieval", "name": "Image retrieval"}
 _OWN_RULES = frozenset({"leave-one-out", "queries against gallery"})
 
@@ -64,7 +65,7 @@ def licence_in(card: str) -> str | None:
     """The licence that the head of a card states, by its own name where the Hub has none; None where it states none."""
     head = re.match(r"\s*---[ \t]*\r?\n(.*?)\r?\n---", card, re.S)
     try:
-        front = read_yaml(head.group(1)) if head else None
+        front = read_yaml(head.group(1)) if head and len(head.group(1)) <= _LONGEST else None
     except (yaml.YAMLError, ValueError, RecursionError):
         return None
     front = front if isinstance(front, dict) else {}
