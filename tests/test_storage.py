@@ -390,7 +390,7 @@ for turn in range(110):
         while True:
             number += 1
             save(number)
-    time.sleep(random.uniform(0.0, 3 * one))
+    time.sleep(random.uniform(0.0, 2 * one))
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     manifest = verify_folder(folder, kind="model")  # every file is what the list says
