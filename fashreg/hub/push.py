@@ -160,7 +160,8 @@ def _commit(
         try:
             return api.create_commit(address.repo, ready, revision=branch.name, parent_commit=branch.head, **said)
         except json.JSONDecodeError as error:  # an error page: the client reads before it looks at the status
-            raise OSError("the Hub's answer cannot be read") from error
+            unread = OSError("the Hub's answer cannot be read")
+            raise hub_error(unread, address.repo, address.revision) if said["create_pr"] else unread from error
         except Exception as error:
             if said["create_pr"] and is_unreachable(error):  # it may be there already; a second one would be a nuisance
                 raise hub_error(error, address.repo, address.revision) from error
