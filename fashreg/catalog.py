@@ -7,6 +7,7 @@ KNOWN_PLUGINS: dict[str, tuple[tuple[str, str], ...]] = {
     "fashreg-acbn": (("memory", "acbn"),),
     "fashreg-lite0": (("backbone", "lite0"),),
     "fashreg-milvus": (("index", "milvus"),),
+    "fashreg-moml": (("loss", "multi-objective"), ("loss", "proxy-repulsion"), ("sampler", "two-relation")),
 }
 
 

@@ -1,0 +1,1 @@
+"""fashreg losses multi-objective and proxy-repulsion, sampler two-relation: three objectives, weighed."""

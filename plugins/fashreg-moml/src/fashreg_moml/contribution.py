@@ -1,0 +1,118 @@
+"""How much each objective moves rows and proxies: norms of its gradients, measured without touching the backbone.
+
+The three objectives share no tensor: pairs move the rows X, the repulsion moves the proxies W, the proxy objective
+moves both. So pairs are compared with it on X, and the repulsion on W. A gradient is taken as on the sphere, whatever
+the lengths are: for a row f with direction x, |f| (I - x x^T) dL/df.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from fashreg.functional.similarity import totals_dtype
+
+PAIR_ON_ROWS, PROXY_ON_ROWS, PROXY_ON_PROXIES, REPULSION_ON_PROXIES = range(4)
+_NO_LENGTH = 1e-12
+
+
+class Contribution(nn.Module):
+    """Running means of the four norms, a step in which one is 0 left out of its mean; all of it in buffers.
+
+    means (4,): exponential averages, not yet corrected for their start; seen (4,): measurements in each; latest (4,).
+    cosine: average of the cosine between pairs' and proxies' pull on the rows.
+    """
+
+    means: Tensor
+    seen: Tensor
+    latest: Tensor
+    cosine: Tensor
+
+    def __init__(self, momentum: float) -> None:
+        super().__init__()
+        self.momentum = momentum
+        self.register_buffer("means", torch.zeros(4))
+        self.register_buffer("latest", torch.zeros(4))
+        self.register_buffer("seen", torch.zeros(4, dtype=torch.int64))
+        self.register_buffer("cosine", torch.zeros(()))
+
+    @torch.no_grad()
+    def take(self, norms: Tensor, cosine: Tensor) -> None:
+        """Norms (4,), 0 or not a number where there is nothing to measure, and the cosine of this step."""
+        norms = norms.to(self.means.dtype)
+        real = torch.isfinite(norms) & (norms > 0)
+        self.latest.copy_(torch.where(real, norms, 0.0))
+        moved = self.momentum * self.means + (1 - self.momentum) * norms
+        self.means.copy_(torch.where(real, moved, self.means))
+        self.seen.add_(real.long())
+        both = real[PAIR_ON_ROWS] & real[PROXY_ON_ROWS]
+        first = self.seen[PAIR_ON_ROWS] <= 1
+        averaged = torch.where(first, cosine, self.momentum * self.cosine + (1 - self.momentum) * cosine)
+        self.cosine.copy_(torch.where(both, averaged.to(self.cosine.dtype), self.cosine))
+
+    def norms(self) -> Tensor:
+        """The four averages, corrected for their start; 0 for what was never measured."""
+        known = 1 - self.momentum ** self.seen.to(self.means.dtype)
+        return torch.where(self.seen > 0, self.means / known.clamp_min(torch.finfo(known.dtype).tiny), 0.0)
+
+    def shares(self, weights: Tensor) -> dict[str, Tensor]:
+        """Share of the pairs in what moves the rows, and of the repulsion in what moves the proxies, in 0..1.
+
+        weights (3,): of pair, proxy, repulsion.
+        """
+        moved = self.norms() * weights[[0, 1, 1, 2]]
+        x, w = moved[:2].sum(), moved[2:].sum()
+        return {
+            "pair": torch.where(x > 0, moved[PAIR_ON_ROWS] / x, 0.0),
+            "repulsion": torch.where(w > 0, moved[REPULSION_ON_PROXIES] / w, 0.0),
+        }
+
+
+def measure(values: Mapping[str, Tensor], rows: Tensor, proxies: Tensor) -> tuple[Tensor, Tensor]:
+    """Norms (4,) of the gradients of values "pair", "proxy", "repulsion", and the cosine of the first two on the rows.
+
+    rows (B, D), proxies (C, D): what the values were computed from. Over all processes: the root of the sum of squares.
+    """
+    pair, _ = _gradients(values.get("pair"), rows, proxies)
+    by_rows, by_proxies = _gradients(values.get("proxy"), rows, proxies)
+    _, apart = _gradients(values.get("repulsion"), rows, proxies)
+    with torch.no_grad():
+        pulls = [on_sphere(pair, rows), on_sphere(by_rows, rows)]
+        pushes = [on_sphere(by_proxies, proxies), on_sphere(apart, proxies)]
+        wide = totals_dtype(rows)
+        none = torch.zeros((), dtype=wide, device=rows.device)
+        squares = [none if g is None else g.square().sum(dtype=wide) for g in (*pulls, *pushes)]
+        along = none if pulls[0] is None or pulls[1] is None else (pulls[0] * pulls[1]).sum(dtype=wide)
+        sums = over_processes(torch.stack([*squares, along]))
+        norms = sums[:4].sqrt()
+        length = norms[0] * norms[1]
+        return norms, torch.where(length > 0, sums[4] / length, 0.0)
+
+
+def on_sphere(gradient: Tensor | None, rows: Tensor) -> Tensor | None:
+    """The gradient (n, D) with respect to `rows`, as one with respect to their directions."""
+    if gradient is None:
+        return None
+    length = torch.linalg.vector_norm(rows.detach(), dim=1, keepdim=True)
+    x = rows.detach() / length.clamp_min(_NO_LENGTH)
+    return torch.addcmul(gradient, x, (gradient * x).sum(1, keepdim=True), value=-1).mul_(length)
+
+
+def over_processes(sums: Tensor) -> Tensor:
+    """The sum over the processes that train together, if there are several."""
+    if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+        dist.all_reduce(sums)
+    return sums
+
+
+def _gradients(value: Tensor | None, rows: Tensor, proxies: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    """Gradients with respect to rows and proxies, None where there is none; the graph stays for the real backward."""
+    sources = [t for t in (rows, proxies) if t.requires_grad]
+    if value is None or not value.requires_grad or not sources:
+        return None, None
+    found = torch.autograd.grad(value, sources, retain_graph=True, allow_unused=True)
+    by = {id(source): gradient for source, gradient in zip(sources, found, strict=True)}
+    return by.get(id(rows)), by.get(id(proxies))
