@@ -125,7 +125,7 @@ def components_of(recipe: Recipe) -> list[tuple[str, str, ComponentConfig]]:
 
 
 def _is_ready(spec: Spec) -> bool:
-    return not isinstance(spec, str | Mapping | ComponentConfig | type)
+    return not isinstance(spec, str | Mapping | ComponentConfig | type | list | tuple | int | float)
 
 
 def _class_and_options(kind: str, spec: Spec) -> tuple[type, dict[str, Any], str]:

@@ -14,7 +14,7 @@ from fashreg.assembly import build, spec_of, told_by
 from fashreg.data.columns import missing_column
 from fashreg.data.table import Table
 from fashreg.encoder import Encoder
-from fashreg.errors import DataError, ModelError, OptionError
+from fashreg.errors import DataError, FashregError, ModelError, OptionError
 from fashreg.hub.address import SCHEME, is_address
 from fashreg.indexes.folder import SavedIndex, fill_index, load_index_folder, save_index
 from fashreg.indexes.recall import exact_ids, recall_of, sample_rows
@@ -90,6 +90,10 @@ def open_gallery(saved: SavedIndex, encoder: Encoder | None) -> Gallery:
             index: Index = build("index", saved.spec, facts={"embed_dim": saved.vectors.shape[1]})
     except OptionError as error:
         raise ModelError(f"{saved.folder / 'index.json'} holds options that do not work: {error}") from error
+    except FashregError:
+        raise
+    except Exception as error:  # a component may raise anything for options that a stranger chose
+        raise ModelError(f"{saved.folder / 'index.json'} describes an index that cannot be made: {error!r}") from error
     items = saved.items if saved.items is not None else pd.DataFrame({"id": saved.ids.numpy()})
     items = items if "image" in items else items.assign(image="")
     return Gallery(fill_index(index, saved), items, encoder, saved.extra.get("task"))

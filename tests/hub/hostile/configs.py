@@ -113,6 +113,8 @@ _BOMBS = [
     _set("a task that is a list", "head.config.tasks", [["colour"]], "tasks", "tasks"),
     _set("a pattern that is a path", "head.config.head", "/tmp/evil.py", "head", "tasks"),
     _set("a pattern that is a class", "head.config.head", {"class": "os:system"}, "head", "tasks"),
+    _set("a pattern that is a list", "head.config.head", ["projection"], "head", "tasks"),
+    _set("a pattern that is a number", "head.config.head", 7, "head", "tasks"),
     _set("a pattern of another kind", "head.config.head", "timm", "head", "tasks"),
     _set("a pattern with a fetched network", "head.config.head",
          {"name": "timm", "plugin": "fashreg", "version": "0.1.0", "config": {"weights": "hub"}}, "head", "tasks"),
