@@ -1,0 +1,333 @@
+"""Does a memory help, does a stale one hurt, and does matching its moments mend that? On fashion-products.
+
+Arms: no memory, `xbm`, and `acbn` as plain XBN ("xbn"), with its Kalman filter ("acbn"), and with the filter's final
+gain from the start ("ema", the control). All else is equal: EfficientNet-Lite0 at 128 px with ImageNet weights, the
+stages up to blocks.5 frozen and their features cached (three views of each picture: as at evaluation, and two varied
+as in training); blocks.6, conv_head and a projection to 128 are trained with AdamW, batch norm's statistics fixed,
+cosine schedule, the same number of steps, class-balanced batches of four pictures a class. Embeddings drift: the
+trained part moves them. The memory begins at step 50.
+
+    choose  each arm's learning rate at each batch size, from the same three, by map@r on a fifth of the training
+            styles (seed 0); also the loss, among three, with and without `xbm`, at batch size 16
+    batch   batch sizes 8 to 64, memory of 2,048: trained on all training styles, judged on the test styles
+    memory  memories of 512 to all, batch size 16
+    gain    `acbn` with other process variances q, at every batch size (the arm "acbn" keeps its default, 0.01)
+    whole   batch size 16, the whole network trained from pictures by the recipe's own loop, the chosen learning rates
+
+Test styles are read by `batch`, `memory`, `gain` and `whole` only, never to choose anything. Drift is measured on all
+remembered rows, as the loss is given them, at a quarter, half and the end (fashreg_acbn.drift): their embedding is
+computed anew from the view that was pushed.
+Cells that the JSON file has already are not run again, so an interrupted study goes on.
+
+    python benchmarks/acbn_real.py --data FOLDER [--parts PART ...] [--seeds 0 1 2] [--steps 400] [--json FILE]
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import math
+import statistics
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from fashreg_acbn import drift as meter
+from products import add_data_argument, table_of
+from torch import Tensor
+
+import fashreg
+from fashreg.data.loader import TableDataset, training_batches
+from fashreg.data.splits import hold_out, training_tables
+from fashreg.data.table import Table
+from fashreg.data.transforms import evaluation_transform, training_transform
+from fashreg.jobs.evaluation import evaluate_vectors
+from fashreg.training.allocator import keep_freed_memory
+
+CUT, VIEWS, START, WARMUP = 7, 3, 50, 20
+RATES = (1e-4, 3e-4, 1e-3)
+BATCHES, CAPACITY, CAPACITIES, FIXED = (8, 16, 32, 64), 2048, (512, 1024, 2048, 5036), 16
+GAINS = (1e-4, 1e-3, 1e-1, 1.0)
+LOSSES = ("contrastive", "contrastive over pairs", "multi-similarity")
+LOSS_SPECS: dict[str, Any] = {"contrastive over pairs": {"name": "contrastive", "normaliser": "pairs"}}
+ARMS = ("none", "xbm", "xbn", "acbn", "ema")
+METRICS = ("recall@1", "recall@10", "map@r")
+DRIFT = ("distance", "mean_gap", "std_gap", "correctable")
+PARTS = ("choose", "batch", "memory", "gain", "whole")
+Numbers = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training."""
+
+    arm: str
+    batch: int
+    capacity: int
+    lr: float
+    loss: str
+    seed: int
+    judged: str  # "held" (a fifth of the training styles) or "test"
+    q: float = 0.01
+
+    @property
+    def key(self) -> str:
+        gain = f" q {self.q:g}" if self.q != 0.01 else ""
+        memory = f" of {self.capacity}" if self.arm != "none" else ""
+        return f"{self.arm}{memory}{gain}, {self.loss}, B {self.batch}, lr {self.lr:g}, seed {self.seed}, {self.judged}"
+
+
+def memory_spec(cell: Cell, start: int = START) -> Numbers | None:
+    """The memory of an arm as a recipe writes it."""
+    shared = {"capacity": cell.capacity, "start_step": start}
+    kinds = {"xbn": "xbn", "acbn": "adaptive", "ema": "ema"}
+    if cell.arm == "none":
+        return None
+    return {"name": "xbm", **shared} if cell.arm == "xbm" else {
+        "name": "acbn", "kind": kinds[cell.arm], "q": cell.q, **shared
+    }  # fmt: skip
+
+
+def loss_spec(name: str) -> Any:
+    return LOSS_SPECS.get(name, name)
+
+
+class Study:
+    """The table, its cached features, and what was found so far."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.table, self.steps, self.file = table_of(options.data), options.steps, options.json
+        kept = self.file is not None and self.file.is_file()
+        self.found: dict[str, Numbers] = json.loads(self.file.read_text()) if kept else {}
+        self.steps_key = f"steps {self.steps}"
+
+    @cached_property
+    def whole_train(self) -> Table:
+        return training_tables({"label": "style", "test_split": "none"}, source=self.table).train
+
+    @cached_property
+    def parts(self) -> dict[str, tuple[Table, Table]]:
+        """What is trained on and judged, by what is judged."""
+        held = hold_out(self.whole_train, 0.2, 0)
+        test = fashreg.read_table(self.table, {"label": "style"}, split="test")
+        return {"held": held, "test": (self.whole_train, test)}
+
+    @cached_property
+    def features(self) -> dict[int, Tensor]:
+        """(VIEWS, C, h, w) by id of a picture; pictures that are only judged have one view."""
+        encoder, cached = new_encoder(0), {}
+        for table, views in ((self.whole_train, VIEWS), (self.parts["test"][1], 1)):
+            made = torch.stack([prefix(encoder, table, view) for view in range(views)], 1)
+            cached |= dict(zip(table.ids.tolist(), made, strict=True))
+        return cached
+
+    def cell(self, cell: Cell) -> Numbers:
+        """The numbers of one training, run unless they are known."""
+        key = f"{cell.key}, {self.steps_key}"
+        if key not in self.found:
+            self.found[key] = train(self, cell)
+            if self.file is not None:
+                self.file.write_text(json.dumps(self.found, indent=1) + "\n")
+            print(f"  {key}: {self.found[key]['map@r']:.4f}", file=sys.stderr, flush=True)
+        return self.found[key]
+
+
+def new_encoder(seed: int) -> fashreg.Encoder:
+    torch.manual_seed(seed)
+    backbone = fashreg.build("backbone", "lite0", image_size=128)
+    encoder = fashreg.Encoder(backbone, fashreg.build("head", "projection", in_dim=backbone.out_dim, out_dim=128))
+    for index in range(CUT):
+        for module in backbone.stage_modules(index):
+            module.requires_grad_(False)
+    return encoder.eval()  # batch norm's statistics stay; nothing else here knows the mode
+
+
+@torch.inference_mode()
+def prefix(encoder: fashreg.Encoder, table: Table, view: int) -> Tensor:
+    """(N, C, h, w): what the frozen stages make of one view of every picture. View 0 is that of evaluation."""
+    spec = encoder.input_spec
+    data = TableDataset(table, training_transform(spec) if view else evaluation_transform(spec))
+    rows = torch.arange(len(table)).split(64)
+    batches = training_batches(data, [part.tolist() for part in rows], epoch=view)
+    return torch.cat([encoder.until(batch.images, CUT).contiguous() for batch in batches]).clone()
+
+
+def train(study: Study, cell: Cell) -> Numbers:
+    """Train one cell and judge it."""
+    table, judged = study.parts[cell.judged]
+    stored = torch.stack([study.features[number] for number in table.ids.tolist()])
+    encoder, loss = new_encoder(cell.seed), fashreg.build("loss", loss_spec(cell.loss))
+    spec = memory_spec(cell)
+    memory = None if spec is None else fashreg.build("memory", spec, embed_dim=128)
+    sampler = fashreg.build(
+        "sampler", {"name": "class-balanced", "images_per_class": 4},
+        labels=torch.from_numpy(table.labels), batch_size=cell.batch, seed=cell.seed,
+    )  # fmt: skip
+    weights = [p for p in encoder.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(weights, lr=cell.lr, weight_decay=1e-4)
+    random = np.random.default_rng(cell.seed)
+    labels, ids = torch.from_numpy(table.labels), torch.arange(len(table))
+    seen, drift, seconds = torch.zeros(len(table), dtype=torch.long), {}, 0.0
+    for step, rows in zip(range(study.steps), endless(sampler), strict=False):
+        share = min(1.0, (step + 1) / WARMUP) * 0.5 * (1 + math.cos(math.pi * step / study.steps))
+        optimizer.param_groups[0]["lr"] = cell.lr * share
+        where = torch.as_tensor(rows)
+        seen[where] = torch.from_numpy(random.integers(VIEWS, size=len(where)))
+        started = time.perf_counter()
+        batch = fashreg.Embedded(encoder.from_stage(stored[where, seen[where]], CUT), labels[where], ids[where])
+        value = objective(loss, memory, batch)
+        optimizer.zero_grad()
+        value.backward()
+        optimizer.step()
+        if memory is not None:
+            memory.push(batch.detach())
+        seconds += time.perf_counter() - started
+        if memory is not None and (step + 1) in (study.steps // 4, study.steps // 2, study.steps):
+            drift[str(step + 1)] = drift_of(encoder, memory, stored, seen)
+    features = torch.stack([study.features[number][0] for number in judged.ids.tolist()])
+    found = evaluate_vectors(encoder.embed(features, stage=CUT), judged, [fashreg.build("evaluator", "retrieval")])
+    numbers = {name: found.metrics[name] for name in METRICS}
+    return {
+        **numbers, "intervals": {name: found.intervals[name] for name in METRICS}, "drift": drift,
+        "seconds_a_step": seconds / study.steps,
+    }  # fmt: skip
+
+
+def endless(sampler: Any) -> Any:
+    for epoch in itertools.count():
+        sampler.set_epoch(epoch)
+        yield from sampler
+
+
+def objective(loss: Any, memory: Any, batch: fashreg.Embedded) -> Tensor:
+    """loss(batch) and, once it holds something, loss(batch, memory): as the standard learner weighs them."""
+    if memory is None:
+        return loss(batch)
+    memory.align(batch.detach())
+    if not len(memory):
+        return loss(batch)
+    return memory.batch_weight * loss(batch) + memory.memory_weight * loss(batch, memory.read())
+
+
+@torch.no_grad()
+def drift_of(encoder: fashreg.Encoder, memory: Any, stored: Tensor, seen: Tensor) -> Numbers:
+    """How far the rows that the loss is given lie from what the present weights make of the same view."""
+    kept = memory.read()
+    newest = {number: row for row, number in enumerate(kept.ids.tolist())}  # a later copy is of the view in `seen`
+    if not newest:
+        return {}
+    numbers, rows = torch.tensor(list(newest)), torch.tensor(list(newest.values()))
+    parts = [encoder.from_stage(stored[part, seen[part]], CUT) for part in numbers.split(256)]
+    drift = meter.drift_of(kept.vectors[rows], torch.cat(parts))
+    return {name: getattr(drift, name) for name in DRIFT}
+
+
+# ---- the parts of the study ----
+
+
+def chosen_loss(study: Study) -> str:
+    """The loss whose better arm, with or without memory, is best on the held-out training styles."""
+    best = {
+        name: max(
+            study.cell(Cell(arm, FIXED, CAPACITY, lr, name, 0, "held"))["map@r"]
+            for arm in ("none", "xbm")
+            for lr in RATES
+        )
+        for name in LOSSES
+    }
+    return max(best, key=lambda name: best[name])
+
+
+def chosen_rate(study: Study, arm: str, batch: int, loss: str) -> float:
+    cells = {lr: study.cell(Cell(arm, batch, CAPACITY, lr, loss, 0, "held"))["map@r"] for lr in RATES}
+    return max(cells, key=lambda lr: cells[lr])
+
+
+def show(title: str, rows: dict[str, list[Numbers]]) -> None:
+    """A line an arm: mean and range over seeds."""
+    print(f"\n{title}")
+    for name, runs in rows.items():
+        figures = "  ".join(spread([run[metric] for run in runs]) for metric in METRICS)
+        steps = statistics.median(run["seconds_a_step"] for run in runs)
+        print(f"{name:<26}{figures}  {1000 * steps:6.1f} ms{drifted(runs)}", flush=True)
+
+
+def spread(values: list[float]) -> str:
+    return f"{statistics.mean(values):.3f} ({min(values):.3f} to {max(values):.3f})"
+
+
+def drifted(runs: list[Numbers]) -> str:
+    ends = [end for run in runs for end in list(run.get("drift", {}).values())[-1:] if end]
+    means = [statistics.mean(end[name] or 0.0 for end in ends) for name in DRIFT] if ends else []
+    return "  drift " + " / ".join(f"{value:.3f}" for value in means) if means else ""
+
+
+def trainings(study: Study, seeds: list[int], loss: str, arm: str, batch: int, capacity: int, q: float = 0.01) -> Any:
+    lr = chosen_rate(study, arm, batch, loss)
+    return [study.cell(Cell(arm, batch, capacity, lr, loss, seed, "test", q)) for seed in seeds]
+
+
+def whole(study: Study, seeds: list[int], loss: str) -> dict[str, list[Numbers]]:
+    """Every arm once more with the product's own training, from pictures, nothing frozen."""
+    rows: dict[str, list[Numbers]] = {}
+    for arm, seed in itertools.product(ARMS, seeds):
+        lr = chosen_rate(study, arm, FIXED, loss)
+        key = f"whole, {arm}, lr {lr:g}, seed {seed}"
+        if key not in study.found:
+            cell = Cell(arm, FIXED, CAPACITY, lr, loss, seed, "test")
+            started = time.perf_counter()
+            with tempfile.TemporaryDirectory() as folder:
+                found = fashreg.train(
+                    "fashion-products", table=study.table, out=Path(folder) / "run", seed=seed, quiet=True,
+                    loss=loss_spec(loss), memory=memory_spec(cell),
+                    trainer={"batch_size": FIXED, "lr": lr, "epochs": 3, "checkpoint_every": 0},
+                )  # fmt: skip
+            steps = found.report.steps
+            study.found[key] = {name: found.metrics[name] for name in METRICS} | {
+                "seconds_a_step": (time.perf_counter() - started) / steps
+            }
+            if study.file is not None:
+                study.file.write_text(json.dumps(study.found, indent=1) + "\n")
+        rows.setdefault(arm, []).append(study.found[key])
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_data_argument(parser)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    keep_freed_memory()
+    study, seeds = Study(options), options.seeds
+    loss = chosen_loss(study)
+    print(f"loss: {loss}; learning rates by arm and batch size:")
+    for arm in ARMS:
+        print(f"  {arm:<6}", *(f"B {b}: {chosen_rate(study, arm, b, loss):g}" for b in BATCHES), sep="  ")
+    if "batch" in options.parts:
+        for batch in BATCHES:
+            rows = {arm: trainings(study, seeds, loss, arm, batch, CAPACITY) for arm in ARMS}
+            show(f"test styles, batch size {batch}, memory of {CAPACITY}", rows)
+    if "memory" in options.parts:
+        for capacity in CAPACITIES:
+            rows = {arm: trainings(study, seeds, loss, arm, FIXED, capacity) for arm in ARMS if arm != "none"}
+            show(f"test styles, batch size {FIXED}, memory of {capacity}", rows)
+    if "gain" in options.parts:
+        for batch in BATCHES:
+            rows = {f"acbn, q = {q:g}": trainings(study, seeds, loss, "acbn", batch, CAPACITY, q) for q in GAINS}
+            show(f"test styles, batch size {batch}, memory of {CAPACITY}", rows)
+    if "whole" in options.parts:
+        show(f"test styles, the whole network, batch size {FIXED}", whole(study, seeds, loss))
+
+
+if __name__ == "__main__":
+    main()
