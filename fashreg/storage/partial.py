@@ -18,7 +18,7 @@ from torch import Tensor
 
 from fashreg.encoder import Encoder
 from fashreg.errors import ModelError
-from fashreg.hub.address import is_address
+from fashreg.hub.address import SCHEME, is_address
 from fashreg.hub.client import Token
 from fashreg.storage.model_config import BaseConfig
 
@@ -70,8 +70,9 @@ def shared(mine: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> dict[str
 def _opened(address: str, access: Access) -> Encoder:
     from fashreg.storage.loading import load  # which opens a model by opening its base
 
+    on_hub = address if address.startswith(SCHEME) else SCHEME + address  # never a local folder of that name
     with _deeper(address):
-        return load(address, token=access.token, local_files_only=access.local_files_only, cache_dir=access.cache_dir)
+        return load(on_hub, token=access.token, local_files_only=access.local_files_only, cache_dir=access.cache_dir)
 
 
 @contextlib.contextmanager
