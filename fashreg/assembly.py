@@ -109,11 +109,24 @@ def check_recipe(recipe: Recipe, *, replaced: frozenset[str] = frozenset()) -> N
     for field, kind, config in components_of(recipe):
         if field.partition(".")[0] in replaced:
             continue
-        try:
-            cls, given, label = _class_and_options(kind, config)
-            checked_options(cls, given, where=label)
-        except OptionError as error:
-            raise RecipeError(f"{field}: {error}", field=f"{field}.{error.field}" if error.field else field) from error
+        _check_named(field, kind, config)
+
+
+def _check_named(field: str, kind: str, spec: Spec) -> None:
+    """One component and those among its options, as the recipe names them."""
+    try:
+        cls, given, label = _class_and_options(kind, spec)
+        given = checked_options(cls, given, where=label)
+    except OptionError as error:
+        raise RecipeError(f"{field}: {error}", field=f"{field}.{error.field}" if error.field else field) from error
+    for option in options_of(cls):
+        if option.component and given.get(option.name) is not None:
+            value = given[option.name]
+            several = dict(enumerate(value)) if option.many == "list" else value if option.many == "dict" else None
+            for key, part in ({"": value} if several is None else several).items():
+                if not _is_ready(part):
+                    place = f"{field}.{option.name}" + (f".{key}" if several is not None else "")
+                    _check_named(place, option.component, part)
 
 
 def components_of(recipe: Recipe) -> list[tuple[str, str, ComponentConfig]]:

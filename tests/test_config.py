@@ -128,6 +128,15 @@ def test_options_of_components_are_checked_before_anything_is_built() -> None:
         check_recipe(read_recipe(SMALL, ["memory=xbn"]))
 
 
+def test_components_within_components_are_checked_before_anything_is_built_too() -> None:
+    with pytest.raises(RecipeError, match="did you mean 'batch_norm'") as caught:
+        check_recipe(read_recipe(SMALL, ["head={name: multi-task, head: {name: projection, batch_nrom: true}}"]))
+    assert caught.value.field == "head.head.batch_nrom"
+    with pytest.raises(UnknownComponentError, match="did you mean 'projection'"):
+        check_recipe(read_recipe(SMALL, ["head={name: multi-task, head: projektion}"]))
+    check_recipe(read_recipe(SMALL, ["head={name: multi-task, head: {name: projection, batch_norm: true}}"]))
+
+
 def test_every_shipped_recipe_is_valid_down_to_the_options_and_says_what_it_is_for() -> None:
     names = [r.name for r in shipped_recipes()]
     assert {"quick", "fashion-products", "atelier"} <= set(names)

@@ -214,6 +214,12 @@ def _check_together(recipe: Recipe, tables: Tables, parts: Parts) -> None:
             raise RecipeError(
                 f"loss {recipe.loss.name!r} needs {need}, and the recipe names none: --set {column}", field="loss"
             )
+    if not getattr(parts.loss, "moves_batch", True):
+        raise RecipeError(
+            f"loss {recipe.loss.name!r} moves its own parameters only, so the encoder would learn nothing: name it as a "
+            "part of a loss that takes parts, or choose another",
+            field="loss",
+        )
     if parts.memory is None:
         return
     if not parts.loss.accepts_references:

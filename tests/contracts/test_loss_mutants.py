@@ -239,6 +239,28 @@ class DeadProxies(SoundProxies):
         return value
 
 
+class SoundApart(SoundProxies):
+    """A loss that pushes proxies apart and says that no row is moved."""
+
+    moves_batch = False
+
+    def forward(self, batch: Embedded, references: Any = None, relevance: Any = None) -> Tensor:
+        super().forward(batch, references, relevance)
+        if relevance is not None:
+            raise ValueError("no relevance here")
+        p = torch.nn.functional.normalize(self.proxies)[batch.labels.unique()]
+        value = (p[:, None] * p[None]).sum(2).square().sum()
+        self.parts = {"loss": value.detach()}
+        return value + (0 * batch.vectors).sum()
+
+
+class MovesWhatItSaysNot(SoundApart):
+    """Rows are moved all the same."""
+
+    def forward(self, batch: Embedded, references: Any = None, relevance: Any = None) -> Tensor:
+        return super().forward(batch, references, relevance) + batch.vectors.sum()
+
+
 class WrapsLabels(SoundProxies):
     """A label that is no class is folded into one that is."""
 
@@ -296,13 +318,14 @@ FAULTS = {
     LearnsOutsideItsState: "test_a_value_depends_on_nothing_that_a_checkpoint_loses",
     HiddenProxies: "test_what_it_learns_is_registered_and_gets_a_gradient",
     DeadProxies: "test_what_it_learns_is_registered_and_gets_a_gradient",
+    MovesWhatItSaysNot: "test_a_batch_gives_a_finite_scalar_and_every_class_a_gradient",
     WrapsLabels: "test_a_label_that_is_no_class_is_refused",
     SwallowsReferences: "test_references_are_compared_or_refused",
     KeepsNoOptions: "test_every_constructor_parameter_is_kept_as_an_attribute",
 }
 
 
-@pytest.mark.parametrize("sound", [Sound, SoundProxies])
+@pytest.mark.parametrize("sound", [Sound, SoundProxies, SoundApart])
 def test_the_losses_that_faults_are_seeded_into_are_sound(sound: Any) -> None:
     assert failing_tests(LossContract, "loss", sound) == set()
 

@@ -25,6 +25,7 @@ class Fixed(nn.Module):
     base (3,): given weights, or aims. there: which objectives take part.
     """
 
+    reads_values: bool = False  # whether the weights follow the values, which must then be equal on every process
     base: Tensor
     there: Tensor
 
@@ -76,6 +77,7 @@ class Balanced(Fixed):
 class LossStatistics(Fixed):
     """w_k = base_k / mean L_k: blind to slopes, cheap."""
 
+    reads_values = True
     means: Tensor
     seen: Tensor
 
@@ -161,6 +163,7 @@ class GradNorm(LossStatistics):
 class DynamicAverage(Fixed):
     """w = K softmax(L(t-1) / L(t-2) / 2) with t counting stretches of `every` steps (epochs), L their mean values."""
 
+    reads_values = True
     sums: Tensor
     count: Tensor
     last: Tensor

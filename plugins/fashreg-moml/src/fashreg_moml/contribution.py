@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from fashreg.functional.similarity import totals_dtype
+from fashreg.functional.similarity import totals_dtype, with_gradient
 
 PAIR_ON_ROWS, PROXY_ON_ROWS, PROXY_ON_PROXIES, REPULSION_ON_PROXIES = range(4)
 _NO_LENGTH = 1e-12
@@ -92,6 +92,23 @@ def measure(values: Mapping[str, Tensor], rows: Tensor, proxies: Tensor) -> tupl
         return norms, torch.where(length > 0, sums[4] / length, 0.0)
 
 
+def less_opposed(pair: Tensor, proxy: Tensor, weight: Tensor, rows: Tensor) -> Tensor:
+    """0, whose gradient on the rows takes from `weight` times the pairs' pull what is against the proxies' pull.
+
+    Both pulls are those of the whole batch, over all processes, as one long vector each.
+    """
+    if not (rows.requires_grad and pair.requires_grad and torch.is_grad_enabled()):
+        return rows.new_zeros(())
+    (of_pair,), (of_proxy,) = (torch.autograd.grad(value, rows, retain_graph=True) for value in (pair, proxy))
+    with torch.no_grad():
+        wide = totals_dtype(rows)
+        sums = [(of_pair * of_proxy).sum(dtype=wide), of_proxy.square().sum(dtype=wide)]
+        along, square = over_processes(torch.stack(sums))
+        against = along.clamp(max=0) / square.clamp_min(torch.finfo(wide).tiny)
+        correction = of_proxy * (-weight * against).to(rows.dtype)
+    return with_gradient(rows, rows.new_zeros(()), correction)
+
+
 def on_sphere(gradient: Tensor | None, rows: Tensor) -> Tensor | None:
     """The gradient (n, D) with respect to `rows`, as one with respect to their directions."""
     if gradient is None:
@@ -101,10 +118,12 @@ def on_sphere(gradient: Tensor | None, rows: Tensor) -> Tensor | None:
     return torch.addcmul(gradient, x, (gradient * x).sum(1, keepdim=True), value=-1).mul_(length)
 
 
-def over_processes(sums: Tensor) -> Tensor:
-    """The sum over the processes that train together, if there are several."""
+def over_processes(sums: Tensor, *, mean: bool = False) -> Tensor:
+    """The sum, or mean, over the processes that train together, if there are several (in place)."""
     if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
         dist.all_reduce(sums)
+        if mean:
+            sums /= dist.get_world_size()
     return sums
 
 

@@ -12,17 +12,18 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from fashreg import build
-from fashreg.functional.similarity import widen, with_gradient
+from fashreg.functional.similarity import widen
 from fashreg.interfaces import Loss
 from fashreg.losses.calling import loss_call
 from fashreg.losses.proxies import check_batch
 from fashreg.values import Embedded
 from fashreg_moml.combination import Rule, made
-from fashreg_moml.contribution import Contribution, measure, over_processes
+from fashreg_moml.contribution import Contribution, less_opposed, measure, over_processes
+from fashreg_moml.fused import anchored_and_apart, sharpness_of
 from fashreg_moml.miner import Mining, TwoRelationMiner
-from fashreg_moml.proxies import class_sums, fill_from_means, grown, set_proxies
+from fashreg_moml.parts import base_weights, check_numbers, join
+from fashreg_moml.proxies import class_sums, fill_from_means, grown, meet, set_proxies
 from fashreg_moml.relations import mined_pairs, own_proxies, with_virtual
-from fashreg_moml.repulsion import ProxyRepulsionLoss
 
 NAMES = ("pair", "proxy", "repulsion")
 
@@ -85,6 +86,7 @@ class MultiObjectiveLoss(nn.Module):
     moves_batch: bool = True
     steps: Tensor
     met: Tensor
+    _nearest: Tensor | None = None
 
     def __init__(
         self,
@@ -111,7 +113,8 @@ class MultiObjectiveLoss(nn.Module):
         batch_size: Annotated[int, Field(gt=0)] | None = None,
     ) -> None:
         super().__init__()
-        _check(rule, pair_weight, repulsion_weight, eta, epsilon, momentum, every, proxies_per_class)
+        base = base_weights(rule, pair_weight, repulsion_weight)
+        check_numbers(every=every, momentum=momentum, eta=eta, epsilon=epsilon, ramp=ramp, per_class=proxies_per_class)
         self.num_classes, self.embed_dim, self.proxies_per_class = num_classes, embed_dim, proxies_per_class
         self.rule, self.pair_weight, self.repulsion_weight = rule, pair_weight, repulsion_weight
         self.project, self.every, self.momentum = project, every, momentum
@@ -121,17 +124,15 @@ class MultiObjectiveLoss(nn.Module):
         self.pair: Any = None if pair is None else build("loss", pair, facts=facts)
         self.proxy: Any = build("loss", proxy, facts=facts)
         self.repulsion: Any = None if repulsion is None else build("loss", repulsion, facts=facts)
-        self._join()
+        join(self.pair, self.proxy, self.repulsion, num_classes, proxies_per_class, embed_dim)
         self.accepts_references = self.pair is not None and bool(self.pair.accepts_references)
         self.lr_factor = float(self.proxy.lr_factor)
-        self.needs = frozenset().union(*(term.needs for term in self._terms()))
-        self.miner = TwoRelationMiner(mining or "joint", epsilon, virtual)
-        base = (_given(pair_weight, 1.0), 1.0, _given(repulsion_weight, 0.1 if rule == "balanced" else 1.0))
-        there = (self.pair is not None and base[0] > 0, True, self.repulsion is not None and base[2] > 0)
-        self.there: tuple[bool, bool, bool] = there
+        self.needs = frozenset[str]().union(*(term.needs for term in (self.pair, self.proxy, self.repulsion) if term))
+        self.there = (self.pair is not None and base[0] > 0, True, self.repulsion is not None and base[2] > 0)
         epoch = math.ceil(num_images / batch_size) if num_images and batch_size else 0
         self._ramp_steps = round(ramp * epoch)
-        self.weighing = made(rule, base, there, momentum, epoch or 100)
+        self._miner = None if mining is None else TwoRelationMiner(mining, epsilon, virtual and self.accepts_references)
+        self.weighing = made(rule, base, self.there, momentum, epoch or 100)
         self.contribution = Contribution(momentum)
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
         self.register_buffer("met", torch.zeros(num_classes, dtype=torch.bool))
@@ -153,16 +154,16 @@ class MultiObjectiveLoss(nn.Module):
             raise ValueError("MultiObjectiveLoss takes relevance together with references only, (B, M)")
         check_batch("MultiObjectiveLoss", batch, self.proxies[:: self.proxies_per_class], None)
         if self.init == "class-means" and self.training:
-            self._first_means(batch)
+            meet(self.proxies, self.met, batch.vectors, batch.labels.long(), self.proxies_per_class)
         values = self._values(batch)
         weights = self._weigh(values, batch)
-        total = sum(weights[i] * values[name] for i, name in enumerate(NAMES) if name in values)
+        total = torch.stack([weights[i] * values[name] for i, name in enumerate(NAMES) if name in values]).sum()
         if (penalty := self.weighing.penalty()) is not None:
             total = total + penalty
-        if self.project:
-            total = total + self._projected(values, weights.detach(), batch.vectors)
+        if self.project and "pair" in values:
+            total = total + less_opposed(values["pair"], values["proxy"], weights[0].detach(), batch.vectors)
         self._note(values, weights.detach())
-        return torch.as_tensor(total)
+        return total
 
     def add_classes(self, count: int, means: Tensor | None = None) -> None:
         """Proxies for `count` new classes after the others; make the optimiser anew, `proxies` is another parameter.
@@ -193,40 +194,35 @@ class MultiObjectiveLoss(nn.Module):
         """The weight of the proxies in mining as it stands."""
         return self.eta * self._risen()
 
-    # ---- the objectives ----
-
     def _values(self, batch: Embedded) -> dict[str, Tensor]:
-        found = {}
-        if self.there[0]:
-            found["pair"] = self._pairs(batch)
-        k = self.proxies_per_class
+        """The objectives that take part, each a scalar with gradient; "nearest" is kept for the log."""
+        found = {"pair": self._pairs(batch)} if self.there[0] else {}
+        k, self._nearest = self.proxies_per_class, None
+        how = sharpness_of(self.proxy, self.repulsion, batch) if self.there[2] and k == 1 else None
+        if how is not None:
+            found["proxy"], found["repulsion"], self._nearest = anchored_and_apart(batch, self.proxies, how)
+            return found
         found["proxy"] = self.proxy(batch, None, own_proxies(batch, self.proxies, k) if k > 1 else None)
         if self.there[2]:
             found["repulsion"] = self.repulsion.between(self.proxies, batch.labels)
+            self._nearest = self.repulsion.parts.get("nearest")
         return found
 
     def _pairs(self, batch: Embedded) -> Tensor:
         """The pair objective on the pairs that the miner keeps, virtual positives among the references."""
-        value: Tensor
         virtual = self.virtual and self.accepts_references
-        if self.mining is None and not virtual:
-            value = self.pair(batch)
-            return value
-        miner = None if self.mining is None else self.miner
-        found = mined_pairs(batch, self.proxies, self.proxies_per_class, miner, self.eta_now(), virtual)
-        relevance, places, own = found
-        if len(places):
-            value = self.pair(batch, *with_virtual(batch, relevance, places, own))
-        else:
-            value = self.pair(batch, None, relevance)
+        given: tuple[Any, ...] = (batch,)
+        if self._miner is not None or virtual:
+            found = mined_pairs(batch, self.proxies, self.proxies_per_class, self._miner, self.eta_now(), virtual)
+            given = (batch, None, found[0]) if not len(found[1]) else (batch, *with_virtual(batch, *found))
+        value: Tensor = self.pair(*given)
         return value
 
     def _against(self, batch: Embedded, references: Embedded, relevance: Tensor | None) -> Tensor:
+        """The pair objective against remembered rows, with the weight that it has."""
         value: Tensor = self.pair(batch, references, relevance)
         self.parts = {"pair": value.detach()}
         return self._weights().detach()[0] * value
-
-    # ---- the weights ----
 
     def _weigh(self, values: Mapping[str, Tensor], batch: Embedded) -> Tensor:
         """The weights (3,); in training the rule learns from this step first."""
@@ -234,34 +230,21 @@ class MultiObjectiveLoss(nn.Module):
             measured = int(self.steps) % self.every == 0
             if measured:
                 self.contribution.take(*measure(values, batch.vectors, self.proxies))
-            none = self.proxies.new_zeros(())
-            self.weighing.learn(
-                torch.stack([values.get(name, none).detach() for name in NAMES]), self.contribution, measured
-            )
+            none = batch.vectors.new_zeros(())
+            seen = torch.stack([values.get(name, none).detach() for name in NAMES])
+            if self.weighing.reads_values:
+                seen = over_processes(seen, mean=True)
+            self.weighing.learn(seen, self.contribution, measured)
             self.steps.add_(1)
         return self._weights()
 
     def _weights(self) -> Tensor:
-        weights = self.weighing.weights()
-        risen = self._risen()
+        weights, risen = self.weighing.weights(), self._risen()
         return weights if risen == 1 else weights * weights.new_tensor([risen, 1.0, risen])
 
     def _risen(self) -> float:
-        """How far the weights have come up, 0..1: 0 before the first step."""
+        """How far weights and eta have come up, 0..1: 0 before the first step."""
         return 1.0 if self._ramp_steps == 0 else min(1.0, int(self.steps) / self._ramp_steps)
-
-    def _projected(self, values: Mapping[str, Tensor], weights: Tensor, rows: Tensor) -> Tensor:
-        """0, whose gradient on the rows takes away what in the pairs' pull is against the proxies'."""
-        if "pair" not in values or not rows.requires_grad or not torch.is_grad_enabled():
-            return rows.new_zeros(())
-        pair, proxy = (
-            torch.autograd.grad(values[name], rows, retain_graph=True)[0].to(rows.dtype) for name in ("pair", "proxy")
-        )
-        with torch.no_grad():
-            sums = over_processes(torch.stack([(pair * proxy).sum(), proxy.square().sum()]))
-            against = sums[0].clamp(max=0) / sums[1].clamp_min(torch.finfo(sums.dtype).tiny)
-            correction = proxy * (-weights[0] * against)
-        return with_gradient(rows, rows.new_zeros(()), correction)
 
     def _note(self, values: Mapping[str, Tensor], weights: Tensor) -> None:
         parts = {name: value.detach() for name, value in values.items()}
@@ -270,76 +253,6 @@ class MultiObjectiveLoss(nn.Module):
         parts |= {f"share[{name}]": share for name, share in shares.items() if name in values}
         if "pair" in values:
             parts["cosine[pair, proxy]"] = self.contribution.cosine.clone()
-        if "repulsion" in values and "nearest" in self.repulsion.parts:
-            parts["similarity[nearest proxy]"] = self.repulsion.parts["nearest"]
+        if self._nearest is not None:
+            parts["similarity[nearest proxies]"] = self._nearest
         self.parts = parts
-
-    # ---- making ----
-
-    def _terms(self) -> list[Any]:
-        return [term for term in (self.pair, self.proxy, self.repulsion) if term is not None]
-
-    def _join(self) -> None:
-        """Check that the three fit together, and let them share the proxies."""
-        if not isinstance(getattr(self.proxy, "proxies", None), nn.Parameter) or not hasattr(self.proxy, "num_classes"):
-            raise ValueError(
-                f"proxy must be a loss with proxies (C, D) and num_classes; {type(self.proxy).__name__} is not"
-            )
-        if self.repulsion is not None and not hasattr(self.repulsion, "between"):
-            raise ValueError(
-                f"repulsion must be a loss with between(proxies, labels); {type(self.repulsion).__name__} has no such"
-            )
-        wanted = self.num_classes * self.proxies_per_class
-        if len(self.proxies) == self.num_classes < wanted:
-            set_proxies(self.proxy, grown(self.proxies, wanted))
-        if self.proxies.shape != (wanted, self.embed_dim):
-            raise ValueError(
-                f"the proxy loss has proxies {tuple(self.proxies.shape)}; {self.num_classes} classes of "
-                f"{self.proxies_per_class} in {self.embed_dim} dimensions make ({wanted}, {self.embed_dim})"
-            )
-        for term in self._terms():
-            if getattr(term, "mode", "") == "pairs" or "second_view" in term.needs:
-                raise ValueError(f"{type(term).__name__} wants partners for its rows, which have no place here")
-        if isinstance(self.repulsion, ProxyRepulsionLoss):
-            self.repulsion.proxies = None  # it reads the proxy loss's
-            self.repulsion.num_classes, self.repulsion.proxies_per_class = self.num_classes, self.proxies_per_class
-
-    @torch.no_grad()
-    def _first_means(self, batch: Embedded) -> None:
-        """Classes met for the first time: their proxies go to the means of their rows, of all processes."""
-        if bool(self.met.all()):
-            return
-        new = torch.zeros_like(self.met)
-        new[batch.labels.long()] = True
-        new = over_processes((new & ~self.met).int()) > 0
-        found = new.nonzero().flatten()
-        if len(found):
-            k = self.proxies_per_class
-            sums = class_sums(batch.vectors, batch.labels.long(), self.num_classes, k)[found]
-            fill_from_means(self.proxies, over_processes(sums), found, k)
-            self.met |= new
-
-
-def _given(value: float | None, default: float) -> float:
-    return default if value is None else value
-
-
-def _check(
-    rule: str,
-    pair: float | None,
-    repulsion: float | None,
-    eta: float,
-    epsilon: float,
-    momentum: float,
-    every: int,
-    k: int,
-) -> None:
-    learnt = ("uncertainty", "gradnorm", "dynamic-average")
-    if rule not in ("balanced", "fixed", "loss-statistics", *learnt):
-        raise ValueError(f"rule is balanced, fixed, loss-statistics, {', '.join(learnt)}; got {rule!r}")
-    if rule in learnt and not (pair is None and repulsion is None):
-        raise ValueError(f"rule {rule!r} learns its weights: leave out pair_weight and repulsion_weight, or pair=None")
-    if min(_given(pair, 1.0), _given(repulsion, 1.0), epsilon, momentum, eta) < 0 or eta > 1 or momentum >= 1:
-        raise ValueError("weights, epsilon, eta and momentum must not be negative, eta at most 1, momentum below 1")
-    if every < 1 or k < 1:
-        raise ValueError(f"every and proxies_per_class must be positive, got {every} and {k}")

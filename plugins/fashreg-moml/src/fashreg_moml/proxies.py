@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from fashreg.functional.similarity import unit_rows
 from fashreg.losses.proxies import new_proxies
+from fashreg_moml.contribution import over_processes
 
 _SCORES = 1 << 24
 
@@ -48,6 +49,23 @@ def class_sums(rows: Tensor, labels: Tensor, classes: int, per_class: int) -> Te
     turn = (torch.arange(len(labels), device=labels.device) - first) % per_class
     sums = rows.new_zeros(classes * per_class, rows.shape[1])
     return sums.index_add_(0, ranked * per_class + turn, unit_rows(rows)[order]).view(classes, per_class, -1)
+
+
+@torch.no_grad()
+def meet(proxies: Tensor, met: Tensor, rows: Tensor, labels: Tensor, per_class: int) -> None:
+    """Point the proxies of classes that no process has met before at the means of their rows here and now.
+
+    met (C,): which classes were met; changed in place, as the proxies are. rows (B, D), labels (B,).
+    """
+    if bool(met.all()):
+        return
+    here = torch.zeros_like(met)
+    here[labels] = True
+    found = (over_processes((here & ~met).int()) > 0).nonzero().flatten()
+    if len(found):
+        sums = class_sums(rows, labels, len(met), per_class)[found]
+        fill_from_means(proxies, over_processes(sums), found, per_class)
+        met[found] = True
 
 
 @torch.no_grad()
