@@ -12,11 +12,11 @@ M rows whose embedding drifts a little at every step. Arms:
 
 Every cell (loss, M, D) runs in a process of its own; within it the arms take turns in an order drawn anew every round.
 Times are the least and the median of the rounds; the time of acbn holds its share of writing the rows out, which is due
-once in M / B steps and is timed by itself. Peak memory is the rise of the resident set over three steps, in one more
-process for each arm, above what is there when the memory is full; "state" is what the memory itself keeps. xbm, dense
-and peer must give one number, acbn and "in place" another (checked).
+once in so many turns of the ring and is timed by itself. Peak memory is the rise of the resident set over three steps,
+in one more process for each arm, above what is there when the memory is full; "state" is what the memory itself keeps.
+xbm, dense and peer must give one number, acbn and "in place" another (checked).
 
-    python benchmarks/acbn_speed.py [--quick] [--rounds N] [--losses L...] [--json FILE]
+    python benchmarks/acbn_speed.py [--quick] [--rounds N] [--losses L...] [--no-memory | --no-times] [--json FILE]
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from typing import Any
 
 import pytorch_metric_learning
 import torch
-from fashreg_acbn.memory import ACBNMemory
+from fashreg_acbn.memory import _TURNS, ACBNMemory
 from fashreg_acbn.moments import batch_moments
 from pytorch_metric_learning import distances
 from pytorch_metric_learning import losses as peer
@@ -234,7 +234,7 @@ def times_of(loss: str, m: int, d: int, rounds: int, seconds: float) -> dict[str
     for _ in range(4):
         start = time.perf_counter()
         memory._rebase()
-        rewriting.append(1000 * (time.perf_counter() - start) * B / m)
+        rewriting.append(1000 * (time.perf_counter() - start) * B / (m * _TURNS))
     share = min(rewriting)
     return {
         arm: {"least_ms": min(t) + share * (arm == "acbn"), "median_ms": statistics.median(t) + share * (arm == "acbn")}
@@ -249,10 +249,10 @@ def cell(loss: str, m: int, d: int, options: argparse.Namespace) -> dict[str, An
         command += ["--plain-allocator"] if options.plain_allocator else []
         return json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
 
-    row = {"loss": loss, "M": m, "D": d, **in_its_own("times")}
+    row: dict[str, Any] = {"loss": loss, "M": m, "D": d, **({} if options.no_times else in_its_own("times"))}
     for arm in ARMS[:-1]:
-        if arm in row and not options.no_memory:
-            row[arm] |= in_its_own(arm)
+        if not options.no_memory and not (arm.startswith("peer") and loss.endswith("per anchor")):
+            row[arm] = {**row.get(arm, {}), **in_its_own(arm)}
     show(row)
     return row
 
@@ -262,7 +262,8 @@ def show(row: dict[str, Any]) -> None:
         return f"{row[arm][key]:8.2f}" if key in row.get(arm, {}) else f"{'-':>8}"
 
     def ratio(arm: str, other: str, key: str) -> str:
-        return f"{row[arm][key] / row[other][key]:7.2f}" if key in row.get(other, {}) else f"{'-':>7}"
+        there = key in row.get(arm, {}) and key in row.get(other, {})
+        return f"{row[arm][key] / row[other][key]:7.2f}" if there else f"{'-':>7}"
 
     times = "".join(number(arm, "least_ms") for arm in ARMS)
     ratios = ratio("acbn", "xbm", "least_ms") + ratio("acbn", "xbm", "median_ms") + ratio("acbn", "dense", "least_ms")
@@ -281,6 +282,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument("--seconds", type=float, default=20.0, help="a cell's rounds end after so many, five at least")
     parser.add_argument("--no-memory", action="store_true", help="times only")
+    parser.add_argument("--no-times", action="store_true", help="memory only")
     parser.add_argument("--plain-allocator", action="store_true", help="let glibc give freed memory back")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--cell", nargs=4, metavar=("LOSS", "M", "D", "JOB"), help=argparse.SUPPRESS)
@@ -302,7 +304,7 @@ def main() -> None:
         "freed memory kept": not options.plain_allocator and keep_freed_memory(),
         "B": B,
         "classes": CLASSES,
-        "started": time.strftime("%Y-%m-%d"),
+        "date": time.strftime("%Y-%m-%d"),
     }
     print(", ".join(f"{name} {value}" for name, value in facts.items()))
     print(f"{'':36}{'least milliseconds':^56} |{'acbn divided by':^35} |{'peak MiB above the state':^48}{'state':>8}")

@@ -19,7 +19,7 @@ from torch import Tensor
 from fashreg.functional.similarity import TINY
 from fashreg.values import AffineEmbedded, Embedded
 
-_ROOM = {"cpu": 1 << 20, "cuda": 1 << 24}  # numbers in the room for moved rows: 4 MB, 64 MB
+_ROOM = {"cpu": 1 << 19, "cuda": 1 << 24}  # numbers in the room for moved rows: 2 MB, 64 MB
 _OTHER_DEVICE = 1 << 22
 
 
