@@ -74,6 +74,7 @@ class Loss(Protocol):
     accepts_references: False for losses that compare with proxies only; giving references then raises ValueError.
     needs: fields of TrainingBatch it cannot do without, beyond images, labels and ids.
     lr_factor: learning-rate factor of its own parameters (1.0 where it has none).
+    It may have `moves_batch` = False: it moves its own parameters only and is of use beside another loss, not alone.
     """
 
     accepts_references: bool
@@ -112,6 +113,11 @@ class Sampler(Protocol):
 
     Iterating continues after the batches that are done; set_epoch(e) starts epoch e from its first batch. Loaders fetch
     ahead, so iterating is no progress by itself: whoever trains calls advance_to, and state_dict() holds that number.
+
+    It may also look at the loss's proxies, by `wants(step) -> bool` and `see(proxies, step)`: after each optimiser step
+    (from 1) the learner calls advance_to, then wants, and where that is true see with the proxies (C K, D), K rows for
+    each class. What it saw changes batches that no loader has fetched yet, by a rule that knows no loader; it is part
+    of state_dict(), which then holds tensors too. `parts`: named numbers on the batches done so far in this epoch.
     """
 
     def __iter__(self) -> Iterator[list[int]]: ...

@@ -18,6 +18,7 @@ from fashreg.training.optimisation import Group, Optimisation
 from fashreg.training.position import Position
 from fashreg.training.run_log import RunLog
 from fashreg.training.schedule import lr_factor, steps_per_epoch, total_steps
+from fashreg.training.seeing import check_sight, show_proxies
 from fashreg.training.session import LearnReport, Session
 from fashreg.values import Experience, TrainingBatch
 
@@ -31,6 +32,7 @@ class Run:
         self.source = session.source(experience, frozen, session.processes)
         if len(self.source) == 0:
             raise RecipeError(f"{experience.name}: an epoch has no batch; lower trainer.batch_size")
+        check_sight(session.loss, self.source.sampler)
         self.optimisation = Optimisation(groups, self.config, session.processes.device)
         self.ema = None if self.config.ema_decay is None else Ema(session.encoder, self.config.ema_decay)
         self.position = Position()
@@ -71,6 +73,7 @@ class Run:
         at.batch += len(group)
         at.step += 1
         at.images += sum(len(batch) for batch in group) * self.processes.size
+        self.log.add(show_proxies(self.session.loss, self.source.sampler, at, ended=self.epoch_done))
         if at.step % self.config.log_every == 0 or at.step == self.total:
             self._count_time()
             self.log.line(at, self.optimisation.lr)

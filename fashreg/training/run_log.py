@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from fashreg.errors import RecipeError
@@ -20,7 +20,7 @@ class RunLog:
     def __init__(self, session: Session, name: str, total: int) -> None:
         self.session, self.name = session, name
         self.progress = Progress(total, name, shown=session.processes.first and not session.quiet)
-        self._sums: dict[str, Tensor] = {}
+        self._sums: dict[str, Tensor | float] = {}
         self._counts: dict[str, int] = {}
         self._images, self._seconds = 0, 0.0
 
@@ -31,12 +31,16 @@ class RunLog:
 
     def note(self, values: Mapping[str, Tensor], at: Position) -> None:
         """Add one batch's values. A loss that is no number ends the run: at once on a CPU, else at the next line."""
+        self.add({name: value.detach().float() for name, value in values.items()})
+        if values["loss"].device.type == "cpu":
+            _check_finite(values["loss"].detach(), at)
+
+    def add(self, values: Mapping[str, Tensor | float]) -> None:
+        """Add named numbers to the means of the next line."""
         for name, value in values.items():
             before = self._sums.get(name)
-            self._sums[name] = value.detach().float() if before is None else before + value.detach().float()
+            self._sums[name] = value if before is None else before + value
             self._counts[name] = self._counts.get(name, 0) + 1
-        if values["loss"].device.type == "cpu":
-            _check_finite(values["loss"], at)
 
     def line(self, at: Position, lr: float) -> None:
         """The means since the last line, the learning rate and the speed."""
@@ -68,10 +72,10 @@ class RunLog:
             self.session.folder.log({"kind": kind, "experience": self.name, **line})
 
 
-def _check_finite(value: Tensor, at: Position) -> None:
-    if not bool(torch.isfinite(value)):
+def _check_finite(value: Tensor | float, at: Position) -> None:
+    if not math.isfinite(value):
         raise RecipeError(
-            f"the loss became {float(value.detach())} after {at.step} steps; lower trainer.lr, set trainer.clip_norm, "
+            f"the loss became {float(value)} after {at.step} steps; lower trainer.lr, set trainer.clip_norm, "
             "or use trainer.precision: fp32",
             field="trainer.lr",
         )
