@@ -216,8 +216,8 @@ def _check_together(recipe: Recipe, tables: Tables, parts: Parts) -> None:
             )
     if not getattr(parts.loss, "moves_batch", True):
         raise RecipeError(
-            f"loss {recipe.loss.name!r} moves its own parameters only, so the encoder would learn nothing: name it as a "
-            "part of a loss that takes parts, or choose another",
+            f"loss {recipe.loss.name!r} moves its own parameters only, so the encoder would learn nothing: name it as"
+            " a part of a loss that takes parts, or choose another",
             field="loss",
         )
     if parts.memory is None:
