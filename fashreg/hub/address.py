@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
-from pathlib import Path
 
 from fashreg.errors import HubError
 
@@ -39,7 +38,7 @@ def is_address(text: object) -> bool:
     if not _ALIKE.fullmatch(text) or os.path.lexists(text):
         return False
     name, _, revision = text.partition("@")
-    return not os.path.lexists(name) and not Path(name).parent.is_dir() and "\\" not in revision
+    return not os.path.lexists(name) and not os.path.isdir(os.path.dirname(name)) and "\\" not in revision
 
 
 def hub_hint(path: object) -> str:

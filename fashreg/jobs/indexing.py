@@ -24,6 +24,7 @@ from fashreg.jobs.opening import Model, open_model, open_table
 
 __all__ = ["Gallery", "build_index", "load_index"]
 
+_LONGEST = 4096  # letters of a path
 _QUERIES, _K = 500, 10  # what recall is measured on: rows of the index itself, each left out of its own answer
 
 
@@ -94,18 +95,23 @@ def open_gallery(saved: SavedIndex, encoder: Encoder | None) -> Gallery:
         raise
     except Exception as error:  # a component may raise anything for options that a stranger chose
         raise ModelError(f"{saved.folder / 'index.json'} describes an index that cannot be made: {error!r}") from error
+    task = saved.extra.get("task")
+    if not isinstance(task, str | None):
+        raise ModelError(f"{saved.folder / 'index.json'}: extra.task is a {type(task).__name__}, and should be a text")
     items = saved.items if saved.items is not None else pd.DataFrame({"id": saved.ids.numpy()})
     items = items if "image" in items else items.assign(image="")
-    return Gallery(fill_index(index, saved), items, encoder, saved.extra.get("task"))
+    return Gallery(fill_index(index, saved), items, encoder, task)
 
 
 def encoder_of(saved: SavedIndex, model: Model | None = None) -> Encoder:
     """The encoder whose vectors an index folder holds; ModelError for any other."""
     folder = saved.folder
     chosen = model if model is not None else saved.extra.get("model")
+    if model is None and (not isinstance(chosen, str | None) or len(chosen or "") > _LONGEST):
+        raise ModelError(f"{folder / 'index.json'}: extra.model is no name of a model, but a {type(chosen).__name__}")
     if not chosen:
         raise ModelError(f"{folder} was built from a model in memory; say which one to ask with: --model FOLDER")
-    if model is None and not is_address(chosen) and not Path(str(chosen)).is_dir():
+    if model is None and not is_address(chosen) and not os.path.isdir(str(chosen)):
         raise ModelError(f"the model of {folder} was at {chosen} and is not there now; say where: --model FOLDER")
     encoder, _ = open_model(chosen)
     if encoder.fingerprint() != saved.model_fingerprint:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from fashreg.errors import ModelError
+from fashreg.errors import HubError, ModelError
 from fashreg.hub.address import checked_repo
 from fashreg.licences import checked_licence
 from fashreg.storage.migrations import migrated
@@ -44,6 +44,13 @@ class InputConfig(BaseModel):
     crop: Annotated[float, Field(ge=0.05, le=1.0)]
 
 
+def _repository(name: str) -> str:
+    try:
+        return checked_repo(name)
+    except HubError as error:
+        raise ValueError(str(error)) from None
+
+
 class BaseConfig(BaseModel):
     """The model that another one goes on from: what is not in the weights file is taken from there, to the bit.
 
@@ -52,7 +59,7 @@ class BaseConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    repo: Annotated[str, Field(max_length=200), AfterValidator(checked_repo)]
+    repo: Annotated[str, Field(max_length=200), AfterValidator(_repository)]
     commit: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
     fingerprint: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 

@@ -6,6 +6,7 @@ import re
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hostile import CASES
@@ -14,7 +15,8 @@ from hostile.opening import open_folder
 from hostile.watching import bounded, watched
 from hostile.workshop import Hostile, Workshop, pickle_of
 
-from fashreg.errors import FashregError
+from fashreg.errors import FashregError, ModelError
+from fashreg.jobs.indexing import load_index
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +46,50 @@ def test_a_hostile_folder_is_refused_by_name_and_does_nothing(case: Hostile, bas
     assert re.search(case.says, said), said
     assert all(letter.isprintable() or letter in "\n\t" for letter in said)
     assert len(said) < 11_000
+
+
+@pytest.mark.parametrize(
+    "model",
+    [7, ["x"], {"x": 1}, True, "/nowhere", "../..", "\x00", "a" * 10_000, "a" * 9999 + "/b", "os:system", "file:///x"],
+)
+def test_the_model_that_an_index_names_is_a_folder_or_a_repository(model: object, bases: Path, tmp_path: Path) -> None:
+    shop = Workshop(bases / "exact", tmp_path / "repository")
+    shop.json("index.json", lambda about: about["extra"].update(model=model))
+    with bounded(), watched() as seen, pytest.raises(FashregError, match=r"model|manifest|repository"):
+        load_index(shop.folder)
+    assert seen == []
+
+
+OUTSIDE = """
+from fashreg.indexes.exact import ExactIndex
+
+
+class FarIndex(ExactIndex):
+    reaches = {"uri": None}
+
+    def __init__(self, uri: str | None = None, *, embed_dim: int) -> None:
+        super().__init__(embed_dim=embed_dim)
+        self.uri = uri
+"""
+
+
+@pytest.mark.parametrize(
+    ("allowed", "opens"),
+    [("", False), ("http://a:1,db/x.db", True), ("db/*", True), ("*", False), ("http://a:*", False), ("db/x", False)],
+)
+def test_what_a_folder_would_reach_outside_needs_the_consent_of_the_person(
+    allowed: str, opens: bool, bases: Path, tmp_path: Path, fake_plugin: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_plugin("fashreg-far", {"fashreg.index": {"far": "fashreg_far:FarIndex"}}, OUTSIDE)
+    shop = Workshop(bases / "exact", tmp_path / "repository")
+    spec = {"name": "far", "plugin": "fashreg-far", "version": "1.0", "config": {"uri": "db/x.db", "embed_dim": 4}}
+    shop.json("index.json", lambda about: about.update(spec=spec))
+    monkeypatch.setenv("FASHREG_REACH", allowed)
+    if opens:
+        assert open_folder("exact", shop.folder).uri == "db/x.db"
+        return
+    with pytest.raises(ModelError, match=r"uri='db/x.db', outside of itself.*FASHREG_REACH=db/x.db"):
+        open_folder("exact", shop.folder)
 
 
 def test_the_corpus_is_large_and_touches_every_kind_of_folder() -> None:

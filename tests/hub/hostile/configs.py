@@ -94,6 +94,21 @@ _DEEP_OPTION = (
 )
 
 
+_ZEROS, _COMMIT = "0" * 64, "0" * 40
+_GOOD_BASE = {"repo": "ann/x", "commit": _COMMIT, "fingerprint": _ZEROS}
+_BASES = [
+    _set(f"a base {name}", "base", {**_GOOD_BASE, **change}, "base")
+    for name, change in {
+        "that is a path": {"repo": "../../etc"}, "that is an address": {"repo": "https://127.0.0.1:9/x"},
+        "with a revision": {"repo": "ann/x@main"}, "of three parts": {"repo": "a/b/c"}, "of nobody": {"repo": ""},
+        "that is a local model": {"repo": "/tmp/x"}, "that moves": {"commit": "main"},
+        "of a short commit": {"commit": "0"},
+        "at a path": {"commit": "../../../x"}, "without a print": {"fingerprint": ""}, "of a list": {"repo": ["a/b"]},
+        "with a stranger's field": {"token": "hf_x"}, "with an end of line": {"commit": _COMMIT + "\n"},
+    }.items()
+]  # fmt: skip
+
+
 def _tower(depth: int) -> str:
     """Heads within heads, two at each floor."""
     bottom = '{"name": "projection", "plugin": "fashreg", "version": "0.1.0", "config": {"out_dim": 1, "in_dim": 256}}'
@@ -144,4 +159,4 @@ _HARMLESS = [
     _set("a command in provenance", "provenance.run", "$(touch canary)", ""),
 ]  # fmt: skip
 
-CASES = [*_NAMES, *_PLUGINS, *_TIMM, *_FIELDS, *_BOMBS, *_HARMLESS]
+CASES = [*_NAMES, *_PLUGINS, *_TIMM, *_FIELDS, *_BASES, *_BOMBS, *_HARMLESS]

@@ -50,6 +50,7 @@ _ABOUT = [
     _about("a fingerprint that is a list", lambda a: a.update(model_fingerprint=["f"]), "model_fingerprint"),
     _about("recall that is a list", lambda a: a.update(recall=[]), "recall"),
     _about("it is a list", lambda a: [a], "index.json"),
+    _about("a task that is a list", lambda a: a["extra"].update(task=["x"]), "extra.task"),
     Hostile("index: it is a pickle", "exact", lambda w: w.put("index.json", pickle_of("true")), "index.json"),
     Hostile("index: it is deep", "exact", lambda w: w.put("index.json", nested(100_000)), "index.json"),
     Hostile("index: no vectors", "exact", lambda w: w.drop("vectors.safetensors"), "vectors.safetensors"),

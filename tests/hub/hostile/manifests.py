@@ -121,4 +121,7 @@ _PLACES = [
             lambda w: w.instead("model.safetensors", lambda p: _sparse(p, 2**40)), "model.safetensors"),
 ]  # fmt: skip
 
+#: What no repository can hold: links, pipes, folders for files, and disks full of nothing.
+ONLY_HERE = frozenset(case.name for case in [*_PLACES, *(c for c in _FORMS if c.name.endswith("as a disk"))])
+
 CASES = [*map(_named, LEAVING), *map(_named, STRANGE), *_NAME_FORMS, *_LIES, *_FORMS, *_KINDS, *_PLACES]
