@@ -55,7 +55,7 @@ $(VENV)/lowest-hub/.installed-$(LOWEST_HUB): $(VENV)/.installed-dev
 	touch $@
 
 test-sharing: $(VENV)/lowest-hub/.installed-$(LOWEST_HUB)
-	PYTHONPATH=$(VENV)/lowest-hub FASHREG_TEST_HUB=$(LOWEST_HUB) $(BIN)/python -m pytest -n $(WORKERS) tests/hub
+	PYTHONPATH=$(abspath $(VENV)/lowest-hub) FASHREG_TEST_HUB=$(LOWEST_HUB) $(BIN)/python -m pytest -n $(WORKERS) tests/hub
 
 test: lint browser test-sharing
 	$(BIN)/python -m pytest -n $(WORKERS) tests contrib plugins
