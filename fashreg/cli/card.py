@@ -25,7 +25,7 @@ def card(
     write: Annotated[bool, typer.Option("--write", help="Write README.md into the model folder.")] = False,
 ) -> None:
     """Preview a model's card, or write it: what was measured, trained on, how to load. Own text in it is kept."""
-    from fashreg.errors import OptionError
+    from fashreg.errors import OptionError, shown
     from fashreg.jobs.card import card_text, write_card
     from fashreg.licences import hub_licence
 
@@ -35,7 +35,8 @@ def card(
         path = write_card(folder, evaluation=evaluation, licence=licence, repo=repo, pictures=pictures)
         print(f"{path}: look at it, then: fashreg push {folder} USER/NAME")
     else:
-        print(card_text(folder, evaluation=evaluation, licence=licence, repo=repo), end="")
+        text = card_text(folder, evaluation=evaluation, licence=licence, repo=repo)
+        print(shown(text, longest=2**20), end="")
     if licence is not None and hub_licence(licence)[0] == "other":
         print(
             f"note: the Hub has no licence {licence!r}, so the card says `license: other` with this name; put its text "

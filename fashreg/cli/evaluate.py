@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from fashreg.cli.options import AsJson, Batch, Model, SetOption, Split, TableOption, Task, component
+from fashreg.errors import shown
 
 
 def evaluate(
@@ -88,4 +89,4 @@ def compare(
         from fashreg.report.comparing import write_comparison
 
         write_comparison(found, html)
-    print(json.dumps(found.as_dict(), indent=1) if as_json else found.summary())
+    print(json.dumps(found.as_dict(), indent=1) if as_json else shown(found.summary(), longest=2**20))

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from fashreg.cli.options import AsJson, Batch, Model, SetOption, Split, TableOption, Task, component
+from fashreg.errors import shown
 
 index_app = typer.Typer(help="Build a searchable gallery, and change it.", no_args_is_help=True)
 
@@ -117,8 +118,8 @@ def info(folder: Folder, as_json: AsJson = False) -> None:
         print(json.dumps(said, indent=1))
         return
     for name, value in said.items():
-        shown = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
-        print(f"{name:<18}{', '.join(shown) if isinstance(shown, list) else shown}")
+        told = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
+        print(shown(f"{name:<18}{', '.join(told) if isinstance(told, list) else told}"))
 
 
 def search(
@@ -162,6 +163,6 @@ def search(
         print(json.dumps(found, indent=1))
         return
     for name, hits in zip(asked.names, answers, strict=True):
-        print(name)
+        print(shown(name))
         for rank, hit in enumerate(hits, start=1):
-            print(f"  {rank:>3}  {hit['score']:.4f}  {hit.get('label', '')}  {hit['image']}")
+            print(shown(f"  {rank:>3}  {hit['score']:.4f}  {hit.get('label', '')}  {hit['image']}"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections import Counter
@@ -15,8 +16,10 @@ from hostile.opening import open_folder
 from hostile.watching import bounded, watched
 from hostile.workshop import Hostile, Workshop, pickle_of
 
+from fashreg.cli import run
 from fashreg.errors import FashregError, ModelError
 from fashreg.jobs.indexing import load_index
+from fashreg.storage import load_encoder
 
 
 @pytest.fixture(scope="module")
@@ -118,3 +121,36 @@ def test_the_watch_sees_what_it_is_there_to_see(tmp_path: Path) -> None:
 def test_the_bound_on_memory_is_one() -> None:
     with bounded(gibibytes=0.5), pytest.raises(MemoryError):
         bytearray(2**31)
+
+
+def test_no_letter_of_a_stranger_reaches_the_terminal_that_does_not_show(
+    bases: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evil = "\x1b[2J\x1b]0;evil\x07\u202egnp.\x9b31m"
+    index = Workshop(bases / "exact", tmp_path / "index")
+    index.json("index.json", lambda about: about["spec"].update(version=evil))
+    own = load_encoder(bases / "model").fingerprint()
+    index.json("index.json", lambda about: about.update(model_fingerprint=own, extra={"model": evil}))
+    lines = [json.loads(line) for line in (index.folder / "items.jsonl").read_text().splitlines()]
+    index.put("items.jsonl", "".join(json.dumps({**line, "label": evil, evil: 1}) + "\n" for line in lines))
+    sides = [Workshop(bases / "evaluation", tmp_path / name) for name in ("a", "b")]
+    for side in sides:
+        side.json("evaluation.json", lambda d: d["metrics"].update({evil: 0.5}))
+        side.json("evaluation.json", lambda d: d["protocol"].update(source=evil))
+    model = Workshop(bases / "model", tmp_path / "model")
+    model.put("README.md", f"---\n{{}}\n---\n{evil}\n")
+    model.json("config.json", lambda config: config.update({evil: 1}))
+    folder = str(index.folder)
+    for command in (
+        ["index", "info", folder],
+        ["search", folder, "--id", "3", "--model", str(bases / "model")],
+        ["compare", str(sides[0].folder), str(sides[1].folder)],
+        ["card", str(model.folder)],
+        ["evaluate", str(model.folder), "--table", "x.csv"],
+        ["search", folder, "--image", "x.jpg"],
+    ):
+        run(command)
+        told = capsys.readouterr()
+        strange = {c for c in told.out + told.err if not (c.isprintable() or c in "\n\t")}
+        assert strange == set(), command
+        assert "\\x1b" in told.out + told.err, command
