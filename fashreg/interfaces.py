@@ -4,7 +4,9 @@ Nothing is inherited from these: a class fits by having the methods. `isinstance
 contract suites do. Letters: B batch, F feature, D embedding, M memory, Q queries, N gallery, K neighbours, C classes.
 
 Every constructor is plain, fully annotated, has no **kwargs, and keeps each parameter as the attribute of the same
-name. Parameters named in `fashreg.component.RUN_FACTS` are filled by assembly when a recipe leaves them out.
+name. Parameters named in `fashreg.component.RUN_FACTS` are filled by assembly when a recipe leaves them out. A class
+may have `reaches`: its options that reach outside of the process, which a saved folder cannot set (see
+`fashreg.assembly.told_by`), each with the value that reaches nowhere.
 """
 
 from __future__ import annotations
