@@ -20,7 +20,7 @@ generalisation); proxies, mean and largest cosine of two; shares, weights and th
 at a quarter, half and the end; coverage, the share of classes in the last epoch's batches so far.
 Cells that the JSON file has already are not run again, so an interrupted study goes on.
 
-    python benchmarks/moml_real.py --data FOLDER [--set atelier] [--parts PART ...] [--seeds 0 1 2] [--steps 240]
+    python benchmarks/moml_real.py --data FOLDER [--set atelier] [--parts PART ...] [--seeds 0 1 2] [--steps 160]
         [--arms START ...] [--json FILE] [--features FILE] [--minutes M]
 """
 
@@ -302,7 +302,7 @@ def main() -> None:
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--arms", nargs="+", help="only arms whose name begins so")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--steps", type=int, default=240)
+    parser.add_argument("--steps", type=int, default=160)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--features", type=Path, help="safetensors file that keeps the cached features")
     parser.add_argument("--minutes", type=float, default=math.inf, help="stop after a cell that ends later (exit 3)")

@@ -54,15 +54,14 @@ def nearest_classes(proxies: Tensor, top: int) -> tuple[NDArray[np.int64], NDArr
 
     proxies: (C, K, D); the cosine of two classes is the largest among their proxies. top is cut to C - 1.
     """
-    p = unit_rows(proxies.float())
-    classes, each, width = p.shape
-    flat, top = p.reshape(-1, width), min(top, classes - 1)
+    classes, each, width = proxies.shape
+    flat, top = unit_rows(proxies.float().reshape(-1, width)), min(top, classes - 1)
     size = max(1, _SCORES // (classes * each * each))
     near, u = [], []
     for start in range(0, classes, size):
-        part = p[start : start + size]
-        scores = (part.reshape(-1, width) @ flat.T).view(len(part), each, classes, each).amax((1, 3))
-        scores[torch.arange(len(part)), torch.arange(start, start + len(part))] = -torch.inf
+        stop = min(start + size, classes)
+        scores = (flat[start * each : stop * each] @ flat.T).view(-1, each, classes, each).amax((1, 3))
+        scores[torch.arange(stop - start), torch.arange(start, stop)] = -torch.inf
         best = scores.topk(top, dim=1)
         near.append(best.indices.cpu())
         u.append(best.values.cpu())

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import weakref
+from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -14,6 +15,24 @@ from fashreg_moml.deck import Deck
 from fashreg_moml.neighbours import Neighbours, nearest_classes
 
 _BATCH = 1  # beside seed, epoch and number: this generator is for a batch (that of a deck has another number)
+
+
+class _Reading(Iterator[list[int]]):
+    """The batches of an epoch from where the sampler stands. fetched: batches given out, counted over all epochs."""
+
+    def __init__(self, sampler: TwoRelationSampler) -> None:
+        self.sampler, self.epoch, self.number = sampler, sampler.epoch, sampler.batch
+
+    @property
+    def fetched(self) -> int:
+        return self.epoch * len(self.sampler) + self.number
+
+    def __next__(self) -> list[int]:
+        if self.number >= len(self.sampler):
+            raise StopIteration
+        batch = self.sampler.share(self.epoch, self.number)
+        self.number += 1
+        return batch
 
 
 class TwoRelationSampler(EpochSchedule):
@@ -91,23 +110,35 @@ class TwoRelationSampler(EpochSchedule):
         self._deck = Deck(codes if seeds == "images" else np.arange(len(sizes)), seed)
         self._seen: list[Neighbours] = []  # as time goes: what holds in this epoch, and what will
         self._looked: int | None = None  # step of the last look
-        self._fetched = 0  # batches, over all epochs, that the newest iteration has given out
+        self._loader: Callable[[], _Reading | None] = lambda: None  # the newest iteration, while somebody holds it
 
     def __len__(self) -> int:
         return len(self.labels) // self.batch_size
 
     def __iter__(self) -> Iterator[list[int]]:
-        self._fetched = self._done
-        return self._from(self.epoch, self.batch)
+        reading = _Reading(self)
+        self._loader = weakref.ref(reading)
+        return reading
 
     def draw(self, random: np.random.Generator) -> list[Positions]:
         """All batches of this epoch as what was seen so far makes them; each has a generator of its own."""
-        return [self._positions(self.epoch, number) for number in range(len(self))]
+        return [self.positions(self.epoch, number) for number in range(len(self))]
 
-    def set_epoch(self, epoch: int) -> None:
-        """Go to the first batch of this epoch."""
-        super().set_epoch(epoch)
-        self._fetched = self._done
+    def share(self, epoch: int, number: int) -> list[int]:
+        """This process's share of a batch."""
+        share: list[int] = self._share(self.positions(epoch, number)).tolist()
+        return share
+
+    def positions(self, epoch: int, number: int) -> Positions:
+        """(B,) positions of a batch, the K images of a class together, classes in random order."""
+        random = self._random(epoch, number)
+        slots = []
+        for label in random.permutation(self._classes(epoch, number, random)):
+            own = self._order[self._starts[label] : self._starts[label + 1]]
+            few = len(own) < self.images_per_class
+            chosen = random.permutation(own) if few else random.choice(own, self.images_per_class, replace=False)
+            slots.append(np.resize(chosen, self.images_per_class))
+        return np.concatenate(slots)
 
     def wants(self, step: int) -> bool:
         """Whether proxies should be shown after optimiser step `step`; advance_to comes first."""
@@ -123,10 +154,11 @@ class TwoRelationSampler(EpochSchedule):
         )
         require(int(self._present[0]) >= 0 and int(self._present[-1]) < classes, f"labels must lie in 0..{classes - 1}")
         since = min(self._done + self.ahead, (self.epoch + 1) * len(self))
+        fetched = getattr(self._loader(), "fetched", 0) - self._done
         require(
-            self._fetched <= since,
-            f"{self._fetched - self._done} batches have been fetched ahead of training, and ahead is {self.ahead}: "
-            f"give the sampler ahead={self._fetched - self._done} or more, or let the loader fetch less",
+            self._done + fetched <= since,
+            f"{fetched} batches have been fetched ahead of training, and ahead is {self.ahead}: give the sampler "
+            f"ahead={fetched} or more, or let the loader fetch less",
         )
         rows = proxies.detach().view(classes, -1, proxies.shape[1])
         if len(self._present) < classes:
@@ -164,25 +196,8 @@ class TwoRelationSampler(EpochSchedule):
         """Batches done, over all epochs."""
         return self.epoch * len(self) + self.batch
 
-    def _from(self, epoch: int, start: int) -> Iterator[list[int]]:
-        for number in range(start, len(self)):
-            batch = self._positions(epoch, number)
-            self._fetched = epoch * len(self) + number + 1
-            yield self._share(batch).tolist()
-
     def _random(self, epoch: int, number: int) -> np.random.Generator:
         return np.random.default_rng([self.seed, epoch, number, _BATCH])
-
-    def _positions(self, epoch: int, number: int) -> Positions:
-        """(B,) positions of a batch, the K images of a class together, classes in random order."""
-        random = self._random(epoch, number)
-        slots = []
-        for label in random.permutation(self._classes(epoch, number, random)):
-            own = self._order[self._starts[label] : self._starts[label + 1]]
-            few = len(own) < self.images_per_class
-            chosen = random.permutation(own) if few else random.choice(own, self.images_per_class, replace=False)
-            slots.append(np.resize(chosen, self.images_per_class))
-        return np.concatenate(slots)
 
     def _classes(self, epoch: int, number: int, random: np.random.Generator) -> list[int]:
         """The P classes of a batch, counted among those that have images; seeds first."""
