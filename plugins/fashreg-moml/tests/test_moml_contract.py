@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from fashreg_moml.loss import MultiObjectiveLoss
+from fashreg_moml.repulsion import ProxyRepulsionLoss
 
 from fashreg.testing.loss import LossContract
 
@@ -36,3 +37,9 @@ class TestProxiesAndRepulsionOnly(LossContract):
     @pytest.fixture
     def loss(self) -> Any:
         return made(pair=None, rule="loss-statistics", repulsion={"name": "proxy-repulsion", "over": "all"})
+
+
+class TestRepulsionAlone(LossContract):
+    @pytest.fixture(params=["soft-max", "largest", "hinge"])
+    def loss(self, request: pytest.FixtureRequest) -> Any:
+        return ProxyRepulsionLoss(num_classes=5, embed_dim=8, form=request.param, proxies_per_class=2)

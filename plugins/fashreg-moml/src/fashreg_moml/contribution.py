@@ -23,13 +23,14 @@ class Contribution(nn.Module):
     """Running means of the four norms, a step in which one is 0 left out of its mean; all of it in buffers.
 
     means (4,): exponential averages, not yet corrected for their start; seen (4,): measurements in each; latest (4,).
-    cosine: average of the cosine between pairs' and proxies' pull on the rows.
+    cosine: average of the cosine between pairs' and proxies' pull on the rows. length: mean of the proxies' lengths.
     """
 
     means: Tensor
     seen: Tensor
     latest: Tensor
     cosine: Tensor
+    length: Tensor
 
     def __init__(self, momentum: float) -> None:
         super().__init__()
@@ -38,10 +39,12 @@ class Contribution(nn.Module):
         self.register_buffer("latest", torch.zeros(4))
         self.register_buffer("seen", torch.zeros(4, dtype=torch.int64))
         self.register_buffer("cosine", torch.zeros(()))
+        self.register_buffer("length", torch.zeros(()))
 
     @torch.no_grad()
-    def take(self, norms: Tensor, cosine: Tensor) -> None:
+    def take(self, norms: Tensor, cosine: Tensor, proxies: Tensor) -> None:
         """Norms (4,), 0 or not a number where there is nothing to measure, and the cosine of this step."""
+        self.length.copy_(torch.linalg.vector_norm(proxies, dim=1).mean())
         norms = norms.to(self.means.dtype)
         real = torch.isfinite(norms) & (norms > 0)
         self.latest.copy_(torch.where(real, norms, 0.0))

@@ -229,7 +229,7 @@ class MultiObjectiveLoss(nn.Module):
         if self.training and torch.is_grad_enabled():
             measured = int(self.steps) % self.every == 0
             if measured:
-                self.contribution.take(*measure(values, batch.vectors, self.proxies))
+                self.contribution.take(*measure(values, batch.vectors, self.proxies), self.proxies)
             none = batch.vectors.new_zeros(())
             seen = torch.stack([values.get(name, none).detach() for name in NAMES])
             if self.weighing.reads_values:
@@ -253,6 +253,7 @@ class MultiObjectiveLoss(nn.Module):
         parts |= {f"share[{name}]": share for name, share in shares.items() if name in values}
         if "pair" in values:
             parts["cosine[pair, proxy]"] = self.contribution.cosine.clone()
+        parts["length[proxies]"] = self.contribution.length.clone()
         if self._nearest is not None:
             parts["similarity[nearest proxies]"] = self._nearest
         self.parts = parts

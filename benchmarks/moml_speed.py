@@ -1,0 +1,220 @@
+"""What do three objectives at once cost, beside two of another library, and beside the least that they could cost?
+
+A step is loss and backward for B = 180 rows (45 classes of 4) in D = 512 dimensions against C proxies. The arms:
+
+    floor      the products alone, by hand: rows and proxies of the batch's classes stacked, times all proxies; an
+               exponential; and the two products of the gradients
+    ours       loss `multi-objective` as it comes: three objectives, mined pairs, contributions measured every 10 steps
+    unfused    the same, the proxy objectives one after the other and not in one walk
+    two        multi-similarity and proxy-anchor by our loss, equal weights: what the peer computes
+    peer       pytorch-metric-learning's MultiSimilarityLoss, then its ProxyAnchorLoss, added
+    peer, all  the same with its MultiSimilarityMiner and our third objective in plain torch with autograd: what ours
+               does, but for the weighing and the second relation in mining
+
+Times are the least milliseconds of all rounds, arms taking turns; "ours" is the step without measuring plus a tenth of
+what measuring adds. Peak memory is the rise of the resident set over three steps, in one more process for each arm.
+
+    python benchmarks/moml_speed.py [--quick] [--rounds N] [--threads N] [--no-memory] [--json FILE]
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import ctypes
+import json
+import platform
+import random
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytorch_metric_learning
+import torch
+from fashreg_moml.loss import MultiObjectiveLoss
+from pytorch_metric_learning import losses as peer
+from pytorch_metric_learning import miners
+from torch import Tensor, nn
+from torch.nn.functional import normalize, softplus
+
+from fashreg.training.allocator import keep_freed_memory
+
+B, D, K = 180, 512, 4
+ARMS = ("floor", "ours", "ours, measuring", "unfused", "two", "peer", "peer, all")
+NEVER = 1 << 40
+
+
+class Bench:
+    """One batch, and a step of every arm that is asked for."""
+
+    def __init__(self, classes: int, arms: tuple[str, ...] = ARMS) -> None:
+        torch.manual_seed(0)
+        self.x = torch.randn(B, D, requires_grad=True)
+        self.y = torch.randperm(classes)[: B // K].repeat_interleave(K)
+        self.losses: dict[str, Any] = {}
+        self.miner = miners.MultiSimilarityMiner(0.1)
+        for arm in arms:
+            self.losses[arm] = self._loss(arm, classes)
+            self.step(arm)  # measures what is measured in the first step only
+
+    def _loss(self, arm: str, classes: int) -> Any:
+        facts: dict[str, Any] = {"num_classes": classes, "embed_dim": D, "every": NEVER}
+        if arm == "floor":
+            return torch.randn(classes, D)
+        if arm.startswith("peer"):
+            return nn.ModuleList([peer.MultiSimilarityLoss(), peer.ProxyAnchorLoss(classes, D)])
+        if arm == "two":
+            return MultiObjectiveLoss(**facts, repulsion=None, rule="fixed", mining=None, virtual=False)
+        if arm == "unfused":
+            return MultiObjectiveLoss(**facts, repulsion={"name": "proxy-repulsion", "exempt": 1.0})
+        return MultiObjectiveLoss(**{**facts, "every": 1 if arm == "ours, measuring" else NEVER})
+
+    def step(self, arm: str) -> Tensor:
+        self.x.grad = None
+        loss = self.losses[arm]
+        if arm == "floor":
+            return self._floor(loss)
+        loss.zero_grad()
+        if arm == "peer":
+            value = loss[0](self.x, self.y) + loss[1](self.x, self.y)
+        elif arm == "peer, all":
+            pairs = loss[0](self.x, self.y, self.miner(self.x, self.y))
+            value = pairs + loss[1](self.x, self.y) + self._apart(loss[1].proxies)
+        else:
+            value = loss(self.x, self.y)
+        value.backward()
+        return value.detach()
+
+    def _apart(self, proxies: Tensor) -> Tensor:
+        p, here = normalize(proxies), self.y[::K]
+        u = 32 * (p[here] @ p.T - (0.1 if len(p) > 2 * D else 0.0))
+        own = torch.zeros_like(u, dtype=torch.bool).scatter_(1, here[:, None], True)
+        return softplus(torch.logsumexp(u.masked_fill(own, -1e30), 1)).mean() / 32
+
+    def _floor(self, w: Tensor) -> Tensor:
+        with torch.no_grad():
+            stacked = torch.cat([self.x, w[self.y[::K]]])
+            e = (stacked @ w.T).mul_(1e-3).exp_()
+            return (e @ w).sum() + (e.T @ stacked)[0, 0]
+
+
+def check(bench: Bench) -> None:
+    """Arms that compute the same must agree."""
+    twins = bench.losses
+    twins["peer"][1].proxies.data.copy_(twins["two"].proxies)
+    twins["unfused"].proxies.data.copy_(twins["ours"].proxies)
+    apart = float(bench._apart(twins["ours"].proxies))
+    if abs(apart - float(twins["ours"].parts["repulsion"])) > 1e-5:
+        raise SystemExit(f"repulsion by hand gives {apart}, ours {twins['ours'].parts}")
+    for one, other in (("two", "peer"), ("ours", "unfused")):
+        twins[other].load_state_dict(twins[one].state_dict()) if other != "peer" else None
+        values = [float(bench.step(arm)) for arm in (one, other)]
+        if abs(values[0] - values[1]) > 1e-4 * abs(values[0]):
+            raise SystemExit(f"{one} gives {values[0]}, {other} gives {values[1]}")
+
+
+def times_of(classes: int, rounds: int) -> dict[str, Any]:
+    """Milliseconds of every arm."""
+    bench = Bench(classes)
+    check(bench)
+    times: dict[str, list[float]] = {arm: [] for arm in ARMS}
+    shuffle = random.Random(0)
+    for turn in range(rounds + 1):
+        for arm in shuffle.sample(ARMS, len(ARMS)):
+            start = time.perf_counter()
+            bench.step(arm)
+            if turn:
+                times[arm].append(1000 * (time.perf_counter() - start))
+    least = {arm: min(values) for arm, values in times.items()}
+    median = {arm: statistics.median(values) for arm, values in times.items()}
+    for found in (least, median):
+        found["ours, averaged"] = found["ours"] + (found["ours, measuring"] - found["ours"]) / 10
+    return {"C": classes, "least_ms": least, "median_ms": median}
+
+
+def resident(field: str) -> int:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(field):
+            return 1024 * int(line.split()[1])
+    raise SystemExit("peak memory is read from /proc, which this system does not have; use --no-memory")
+
+
+def peak_of(classes: int, arm: str) -> float:
+    """In a process of its own: MiB by which three steps raise the resident set."""
+    Bench(256, (arm,))  # the libraries are warm
+    bench = Bench(classes, (arm,))
+    if arm != "floor":
+        bench.losses[arm].zero_grad()
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
+    before = resident("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts again from here
+    for _ in range(3):
+        bench.step(arm)
+    return max(0, resident("VmHWM") - before) / 2**20
+
+
+def shown(found: dict[str, Any]) -> None:
+    least, peaks = found["least_ms"], found.get("peak_mib", {})
+    print(f"\nC = {found['C']}: milliseconds, against the floor, peak MiB")
+    for arm, ms in least.items():
+        peak = f"{peaks[arm]:10.0f}" if arm in peaks else " " * 10
+        print(f"{arm:18}{ms:10.1f}{ms / least['floor']:8.2f}{peak}")
+    ours = least["ours, averaged"]
+    adds = (ours - least["ours"]) / least["ours"]
+    print(
+        f"ours / floor {ours / least['floor']:.2f} (aim 1.5), peer / ours {least['peer'] / ours:.2f} (aim 2), "
+        f"peer / two {least['peer'] / least['two']:.2f}, peer, all / ours {least['peer, all'] / ours:.2f}, "
+        f"measuring {adds:.1%} of a step (aim 15%)"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="few rounds, few proxies")
+    parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--no-memory", action="store_true")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--peak", nargs=2, metavar=("C", "ARM"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    if options.peak:
+        print(peak_of(int(options.peak[0]), options.peak[1]))
+        return
+    facts = {
+        "torch": torch.__version__,
+        "pytorch-metric-learning": pytorch_metric_learning.__version__,
+        "machine": platform.processor() or platform.machine(),
+        "threads": options.threads,
+        "freed memory kept": keep_freed_memory(),
+        "rounds": options.rounds,
+    }
+    print(", ".join(f"{name} {value}" for name, value in facts.items()))
+    rows: list[dict[str, Any]] = []
+    asked: Callable[[int], int] = lambda classes: 3 if options.quick else max(8, options.rounds * 4000 // classes)  # noqa: E731
+    for classes in (1000,) if options.quick else (4000, 50000):
+        rows.append(times_of(classes, asked(classes)))
+        if not options.no_memory:
+            rows[-1]["peak_mib"] = {
+                arm: float(
+                    subprocess.run(
+                        [sys.executable, __file__, "--peak", str(classes), arm],
+                        check=True,
+                        capture_output=True,
+                        text=True,
+                    ).stdout
+                )
+                for arm in ARMS
+            }
+        shown(rows[-1])
+    if options.json:
+        options.json.write_text(json.dumps({**facts, "rows": rows}, indent=1))
+
+
+if __name__ == "__main__":
+    main()
