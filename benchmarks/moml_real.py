@@ -1,14 +1,16 @@
 """Three objectives or one? Weighed how? Batches of which classes? On fashion-products, or on Atelier's instances.
 
-Objectives: pairs (multi-similarity), proxies (proxy-anchor), proxies apart (proxy-repulsion); "all" joins the three in
-loss multi-objective. Weights: fixed 1:1:1, balanced by contribution, uncertainty. Batches of 16 classes x 4 pictures:
-class-balanced, or two-relation (looks at the proxies after the first epoch, then every 50 steps; needs proxies).
-All else is equal: EfficientNet-Lite0 at 128 px with ImageNet weights, the stages up to blocks.5 frozen and their
-features cached (three views of each picture: as at evaluation, and two varied as in training); blocks.6, conv_head and
-a projection to 128 are trained with AdamW, proxies at 100 times the rate, batch norm's statistics fixed, cosine
-schedule, the same number of steps. Every option that is not named here is the component's default.
+Objectives: pairs (multi-similarity), proxies (proxy-anchor or normalized-softmax), proxies apart (proxy-repulsion);
+"all" joins the three in loss multi-objective. Weights: fixed 1:1:1, balanced by contribution, uncertainty. Batches of
+16 classes x 4 pictures: class-balanced, or two-relation (looks at the proxies after the first epoch, then every 50
+steps; needs proxies). All else is equal: EfficientNet-Lite0 at 128 px with ImageNet weights, the stages up to blocks.5
+frozen and their features cached (three views of each picture: as at evaluation, and two varied as in training);
+blocks.6, conv_head and a projection to 128 are trained with AdamW, batch norm's statistics fixed, cosine schedule, the
+same number of steps. Every option that is not named here is the component's default.
 
-    choose  each arm's learning rate, from the same three, by map@r on a fifth of the training classes (seed 0)
+    choose  first which proxies all arms have: the loss, their first values (random, class means) and their factor of
+            the learning rate (100, 10), by what proxies alone reach with them at the two larger rates; then each arm's
+            learning rate, from the same three. By map@r on a fifth of the training classes, seed 0
     arms    every arm at its rate, trained on all training classes, judged on the test classes
     mining  "all, balanced" with other shares of the proxies in mining: eta 0 and 1 (rates as chosen for eta 0.5)
     whole   pairs, proxies and all (fixed, balanced, balanced with two-relation) once more with the product's own
@@ -21,7 +23,7 @@ at a quarter, half and the end; coverage, the share of classes in the last epoch
 Cells that the JSON file has already are not run again, so an interrupted study goes on.
 
     python benchmarks/moml_real.py --data FOLDER [--set atelier] [--parts PART ...] [--seeds 0 1 2] [--steps 160]
-        [--arms START ...] [--json FILE] [--features FILE] [--minutes M]
+        [--arms NAME ...] [--json FILE] [--features FILE] [--minutes M]
 """
 
 from __future__ import annotations
@@ -56,6 +58,7 @@ from fashreg.training.allocator import keep_freed_memory
 
 CUT, VIEWS, BATCH, EACH, WARMUP, REFRESH = 7, 3, 64, 4, 20, 50
 RATES = (1e-4, 3e-4, 1e-3)
+PROXIES = tuple(itertools.product(("proxy-anchor", "normalized-softmax"), ("random", "class-means"), (100.0, 10.0)))
 RULES = ("fixed", "balanced", "uncertainty")
 KS = (1, 10, 20, 30, 40, 50)
 METRICS = (*(f"recall@{k}" for k in KS), "map@r")
@@ -63,6 +66,7 @@ SHOWN = ("recall@1", "recall@10", "recall@50", "map@r", "rare@1")
 PARTS = ("choose", "arms", "mining", "whole")
 ATELIER = "atelier:products=600,views=4,seed=0"
 Numbers = dict[str, Any]
+Proxies = tuple[str, str, float]  # loss, first values, factor of the learning rate
 
 
 @dataclass(frozen=True)
@@ -79,14 +83,22 @@ class Arm:
         parts = [self.terms, self.rule, "" if self.sampler == "class-balanced" else self.sampler]
         return ", ".join(part for part in [*parts, "" if self.eta == 0.5 else f"eta {self.eta:g}"] if part)
 
-    @property
-    def loss(self) -> Any:
+    def loss(self, proxies: Proxies) -> Any:
         """The loss as a recipe writes it."""
-        if not self.rule:
-            return {"pair": "multi-similarity", "proxy": "proxy-anchor"}[self.terms]
-        left_out = {"pair + proxy": {"repulsion": None}, "proxy + repulsion": {"pair": None}}.get(self.terms, {})
+        if self.terms == "pair":
+            return "multi-similarity"
+        name, init, factor = proxies
+        proxy = {"name": name, "lr_factor": factor}
+        left_out = {name: None for name in ("pair", "repulsion") if self.terms != "all" and name not in self.terms}
         mining = {} if self.eta == 0.5 else {"eta": self.eta}
-        return {"name": "multi-objective", "rule": self.rule, **left_out, **mining}
+        return {
+            "name": "multi-objective",
+            "rule": self.rule or "fixed",
+            "proxy": proxy,
+            "init": init,
+            **left_out,
+            **mining,
+        }
 
     @property
     def batches(self) -> Numbers:
@@ -152,10 +164,21 @@ class Study:
             raise SystemExit(3)  # not finished
         return numbers
 
-    def cell(self, arm: Arm, lr: float, seed: int, judged: str) -> Numbers:
+    def cell(self, arm: Arm, lr: float, seed: int, judged: str, proxies: Proxies | None = None) -> Numbers:
         """The numbers of one training, run unless they are known. judged: "held" or "test"."""
-        key = f"{arm.name}, lr {lr:g}, seed {seed}, {judged}, steps {self.steps}"
-        return self.found.get(key) or self.keep(key, train(self, arm, lr, seed, judged))
+        proxies = proxies or self.proxies
+        with_ = "" if arm.terms == "pair" else " ({}, {}, x {:g})".format(*proxies)
+        key = f"{arm.name}{with_}, lr {lr:g}, seed {seed}, {judged}, steps {self.steps}"
+        return self.found.get(key) or self.keep(key, train(self, arm, proxies, lr, seed, judged))
+
+    @cached_property
+    def proxies(self) -> Proxies:
+        """The proxies that do best alone on held-out training classes."""
+        best = {
+            choice: max(self.cell(Arm("proxy"), lr, 0, "held", choice)["map@r"] for lr in RATES[1:])
+            for choice in PROXIES
+        }
+        return max(best, key=lambda choice: best[choice])
 
     def rate(self, arm: Arm) -> float:
         """The learning rate that the arm was best with on held-out training classes."""
@@ -187,7 +210,7 @@ def prefix(encoder: fashreg.Encoder, table: Table, view: int) -> Tensor:
     return torch.cat([encoder.until(batch.images, CUT).contiguous() for batch in batches]).clone()
 
 
-def train(study: Study, arm: Arm, lr: float, seed: int, judged: str) -> Numbers:
+def train(study: Study, arm: Arm, proxies: Proxies, lr: float, seed: int, judged: str) -> Numbers:
     """Train one cell and judge it."""
     table, other = study.parts[judged]
     stored = torch.stack([study.features[path] for path in paths(table)])
@@ -197,7 +220,9 @@ def train(study: Study, arm: Arm, lr: float, seed: int, judged: str) -> Numbers:
         "num_classes": table.num_classes, "embed_dim": 128, "num_images": len(table), "batch_size": BATCH,
         "labels": labels, "seed": seed, "rank": 0, "world_size": 1,
     }  # fmt: skip
-    loss, sampler = (fashreg.build(k, s, facts=facts) for k, s in (("loss", arm.loss), ("sampler", arm.batches)))
+    loss, sampler = (
+        fashreg.build(k, s, facts=facts) for k, s in (("loss", arm.loss(proxies)), ("sampler", arm.batches))
+    )
     groups = [
         {"params": [p for p in encoder.parameters() if p.requires_grad], "weight_decay": 1e-4, "factor": 1.0},
         {"params": list(loss.parameters()), "weight_decay": 0.0, "factor": float(loss.lr_factor)},
@@ -221,13 +246,13 @@ def train(study: Study, arm: Arm, lr: float, seed: int, judged: str) -> Numbers:
     features = torch.stack([study.features[path][0] for path in paths(other)])
     evaluator = fashreg.build("evaluator", "retrieval", ks=list(KS))
     found = evaluate_vectors(encoder.embed(features, stage=CUT), other, [evaluator])
-    proxies = getattr(loss, "proxies", None)
+    learnt = getattr(loss, "proxies", None)
     return {
         **{name: found.metrics[name] for name in METRICS},
         "intervals": {name: found.intervals[name] for name in METRICS},
         "rare@1": rare_recall(encoder.embed(stored[:, 0], stage=CUT), labels),
         "parts": told,
-        "proxies": None if proxies is None else proxy_similarity(proxies),
+        "proxies": None if learnt is None else proxy_similarity(learnt),
         **getattr(sampler, "parts", {}),
         "seconds_a_step": seconds / study.steps,
     }  # fmt: skip
@@ -267,7 +292,7 @@ def whole(study: Study, arm: Arm, seed: int) -> Numbers:
     with tempfile.TemporaryDirectory() as folder:
         found = fashreg.train(
             "fashion-products", table=study.source, label=study.label, out=Path(folder) / "run", seed=seed, quiet=True,
-            loss=arm.loss, sampler=arm.batches, evaluators=[{"name": "retrieval", "ks": list(KS)}],
+            loss=arm.loss(study.proxies), sampler=arm.batches, evaluators=[{"name": "retrieval", "ks": list(KS)}],
             trainer={"batch_size": BATCH, "lr": lr, "epochs": 3, "checkpoint_every": 0},
         )  # fmt: skip
     metrics = {name: found.after.metrics[name] for name in METRICS}
@@ -300,7 +325,7 @@ def main() -> None:
     add_data_argument(parser)
     parser.add_argument("--set", choices=("fashion-products", "atelier"), default="fashion-products")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
-    parser.add_argument("--arms", nargs="+", help="only arms whose name begins so")
+    parser.add_argument("--arms", nargs="+", help="only the arms of these names")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--steps", type=int, default=160)
     parser.add_argument("--json", type=Path)
@@ -309,7 +334,8 @@ def main() -> None:
     options = parser.parse_args()
     keep_freed_memory()
     study, seeds = Study(options), options.seeds
-    arms = [arm for arm in ARMS if not options.arms or any(arm.name.startswith(text) for text in options.arms)]
+    arms = [arm for arm in ARMS if not options.arms or arm.name in options.arms]
+    print("proxies:", study.proxies)
     print("learning rates:", *(f"  {arm.name:<40}{study.rate(arm):g}" for arm in arms), sep="\n")
     if "arms" in options.parts:
         for seed in seeds:  # a seed of every arm before the next, so that an interrupted study compares all of them
