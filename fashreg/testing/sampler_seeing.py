@@ -159,7 +159,7 @@ class SeeingContract(SamplerContract):
         sampler = self.sampler(make)
         for _ in training(sampler):
             pass
-        seen = set()
+        seen: set[int] = set()
         for epoch in range(EPOCHS, EPOCHS + 40):
             sampler.set_epoch(epoch)
             sampler.see(proxies_at(0), epoch)

@@ -22,6 +22,7 @@ from fashreg.testing.loss import LossContract
 from fashreg.testing.memory import MemoryContract
 from fashreg.testing.reranker import RerankerContract
 from fashreg.testing.sampler import SamplerContract
+from fashreg.testing.sampler_seeing import SeeingContract
 
 OFFLINE: dict[str, dict[str, Any]] = {
     "fashreg:timm": {"model": "resnet10t", "weights": None, "image_size": 48},
@@ -74,6 +75,12 @@ class TestMemories(MemoryContract):
 
 class TestSamplers(SamplerContract):
     @pytest.fixture(params=names("sampler"))
+    def make(self, request: pytest.FixtureRequest) -> Any:
+        return lambda **facts: build("sampler", request.param, facts=facts)
+
+
+class TestSamplersThatLookAtProxies(SeeingContract):
+    @pytest.fixture(params=[name for name in names("sampler") if hasattr(registry.find_class("sampler", name), "see")])
     def make(self, request: pytest.FixtureRequest) -> Any:
         return lambda **facts: build("sampler", request.param, facts=facts)
 
