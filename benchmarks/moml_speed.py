@@ -107,7 +107,7 @@ def check(bench: Bench) -> None:
     twins = bench.losses
     twins["peer"][1].proxies.data.copy_(twins["two"].proxies)
     twins["unfused"].proxies.data.copy_(twins["ours"].proxies)
-    apart = float(bench._apart(twins["ours"].proxies))
+    apart = float(bench._apart(twins["ours"].proxies.detach()))
     if abs(apart - float(twins["ours"].parts["repulsion"])) > 1e-5:
         raise SystemExit(f"repulsion by hand gives {apart}, ours {twins['ours'].parts}")
     for one, other in (("two", "peer"), ("ours", "unfused")):

@@ -17,6 +17,7 @@ from fashreg.functional.similarity import totals_dtype, with_gradient
 
 PAIR_ON_ROWS, PROXY_ON_ROWS, PROXY_ON_PROXIES, REPULSION_ON_PROXIES = range(4)
 _NO_LENGTH = 1e-12
+_ROWS = 1024  # of the proxies' gradients looked at together
 
 
 class Contribution(nn.Module):
@@ -81,18 +82,31 @@ def measure(values: Mapping[str, Tensor], rows: Tensor, proxies: Tensor) -> tupl
     """
     pair, _ = _gradients(values.get("pair"), rows, proxies)
     by_rows, by_proxies = _gradients(values.get("proxy"), rows, proxies)
-    _, apart = _gradients(values.get("repulsion"), rows, proxies)
     with torch.no_grad():
         pulls = [on_sphere(pair, rows), on_sphere(by_rows, rows)]
-        pushes = [on_sphere(by_proxies, proxies), on_sphere(apart, proxies)]
         wide = totals_dtype(rows)
         none = torch.zeros((), dtype=wide, device=rows.device)
-        squares = [none if g is None else g.square().sum(dtype=wide) for g in (*pulls, *pushes)]
+        squares = [none if pull is None else pull.square().sum(dtype=wide) for pull in pulls]
+        squares.append(_square(by_proxies, proxies, none))
+        del by_proxies  # as large as the proxies, and another of that size follows
+        squares.append(_square(_gradients(values.get("repulsion"), rows, proxies)[1], proxies, none))
         along = none if pulls[0] is None or pulls[1] is None else (pulls[0] * pulls[1]).sum(dtype=wide)
         sums = over_processes(torch.stack([*squares, along]))
         norms = sums[:4].sqrt()
         length = norms[0] * norms[1]
         return norms, torch.where(length > 0, sums[4] / length, 0.0)
+
+
+def _square(gradient: Tensor | None, proxies: Tensor, none: Tensor) -> Tensor:
+    """Sum of squares of a gradient (C, D) on the sphere, some rows at a time."""
+    if gradient is None:
+        return none
+    total = none.clone()
+    for part, rows in zip(gradient.split(_ROWS), proxies.detach().split(_ROWS), strict=True):  # type: ignore[no-untyped-call]
+        found = on_sphere(part, rows)
+        assert found is not None
+        total += found.square_().sum(dtype=none.dtype)
+    return total
 
 
 def less_opposed(pair: Tensor, proxy: Tensor, weight: Tensor, rows: Tensor) -> Tensor:
