@@ -77,6 +77,7 @@ def write_card(
     """
     subject = _subject(folder, evaluation, licence, repo)
     target = subject.folder
+    _check_nothing_is_forgotten(subject)
     verify_folder(target, kind=KIND, names=tuple(n for n in subject.manifest.files if n != CARD))
     with write_folder_atomically(target, kind=KIND, keep=True) as fresh:
         if pictures:
@@ -121,6 +122,16 @@ def _subject(
         _check_own(model, found)
     written = recipe if isinstance(recipe, dict) else None
     return _Subject(manifest, config, written, found, _repo(model, repo), licence)
+
+
+def _check_nothing_is_forgotten(subject: _Subject) -> None:
+    """ModelError where the card there tells what was measured, and nothing is given to tell it from."""
+    if subject.evaluation is None and "\nmodel-index:" in (read_card(subject.folder) or "").partition("\n---")[0]:
+        origin = f" (fashreg pull {subject.repo} --part evaluation --out FOLDER)" if subject.repo else ""
+        raise ModelError(
+            f"{subject.folder / CARD} tells metrics with intervals, which a card without an evaluation would lose; "
+            f"nothing was written: give --evaluation FOLDER{origin}"
+        )
 
 
 def _text(subject: _Subject, *, picture: bool) -> str:

@@ -375,3 +375,14 @@ def test_training_leaves_a_card_with_its_last_evaluation_and_its_data(tmp_path: 
     assert "fashreg-" not in text  # plugins that are installed and took no part
     assert done.after.model == {"fingerprint": done.encoder.fingerprint()}
     assert load_encoder(tmp_path / "run" / "model").fingerprint() == done.encoder.fingerprint()
+
+
+def test_a_card_that_tells_what_was_measured_is_not_written_anew_without_an_evaluation(
+    model: Path, measured: Evaluation
+) -> None:
+    write_card(model, evaluation=measured)
+    before = (model / "README.md").read_bytes()
+    with pytest.raises(ModelError, match="give --evaluation FOLDER"):
+        write_card(model)
+    assert (model / "README.md").read_bytes() == before
+    write_card(model, evaluation=measured)
