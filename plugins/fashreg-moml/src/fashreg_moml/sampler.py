@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -110,14 +110,14 @@ class TwoRelationSampler(EpochSchedule):
         self._deck = Deck(codes if seeds == "images" else np.arange(len(sizes)), seed)
         self._seen: list[Neighbours] = []  # as time goes: what holds in this epoch, and what will
         self._looked: int | None = None  # step of the last look
-        self._loader: Callable[[], _Reading | None] = lambda: None  # the newest iteration, while somebody holds it
+        self._reading: weakref.ref[_Reading] | None = None  # the newest iteration, while somebody holds it
 
     def __len__(self) -> int:
         return len(self.labels) // self.batch_size
 
     def __iter__(self) -> Iterator[list[int]]:
         reading = _Reading(self)
-        self._loader = weakref.ref(reading)
+        self._reading = weakref.ref(reading)
         return reading
 
     def draw(self, random: np.random.Generator) -> list[Positions]:
@@ -154,13 +154,14 @@ class TwoRelationSampler(EpochSchedule):
         )
         require(int(self._present[0]) >= 0 and int(self._present[-1]) < classes, f"labels must lie in 0..{classes - 1}")
         since = min(self._done + self.ahead, (self.epoch + 1) * len(self))
-        fetched = getattr(self._loader(), "fetched", 0) - self._done
+        reading = None if self._reading is None else self._reading()
+        fetched = 0 if reading is None else reading.fetched - self._done
         require(
             self._done + fetched <= since,
             f"{fetched} batches have been fetched ahead of training, and ahead is {self.ahead}: give the sampler "
             f"ahead={fetched} or more, or let the loader fetch less",
         )
-        rows = proxies.detach().view(classes, -1, proxies.shape[1])
+        rows = proxies.detach().reshape(classes, -1, proxies.shape[1])
         if len(self._present) < classes:
             rows = rows[self._present]
         began = self.epoch * len(self)
