@@ -65,7 +65,7 @@ class TwoRelationSampler(EpochSchedule):
     Args:
         labels: class of every image (N,); those of proxies are 0..C-1.
         batch_size: global batch size B, over all processes; a multiple of images_per_class.
-        images_per_class: K.
+        images_per_class: K; 4 leaves every image three positives.
         uniform: share of the batch's classes that are seeds, 0.25 or more; 1 leaves no place for neighbours.
         nearest: how many nearest classes of a seed may be drawn.
         temperature: of the draw among them; small prefers the nearest.
