@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,8 +16,9 @@ from fashreg_moml.repulsion import ProxyRepulsionLoss
 from moml_plain import at, random_batch, toy, toy_loss
 
 from fashreg import build
-from fashreg.errors import OptionError
+from fashreg.errors import OptionError, RecipeError
 from fashreg.functional.similarity import unit_rows
+from fashreg.jobs.parts import _check_together
 from fashreg.learners.standard import StandardLearner
 from fashreg.testing.tiny_run import DIM, tiny_experience, tiny_session, weights_of
 from fashreg.values import Embedded
@@ -283,3 +285,14 @@ def test_a_run_of_the_repulsion_alone_leaves_rows_alone() -> None:
     assert not torch.equal(before["loss.proxies"], after["loss.proxies"])
     trained = [name for name, _ in session.encoder.named_parameters()]
     assert all(torch.equal(before[f"encoder.{name}"], after[f"encoder.{name}"]) for name in trained)
+
+
+def test_a_recipe_with_the_repulsion_alone_is_refused_before_the_first_step() -> None:
+    loss = ProxyRepulsionLoss(num_classes=6, embed_dim=DIM)
+    recipe: Any = SimpleNamespace(loss=SimpleNamespace(name="proxy-repulsion"))
+    tables: Any = SimpleNamespace(train=SimpleNamespace(texts=None, attributes={}))
+    parts: Any = SimpleNamespace(loss=loss, memory=None)
+    with pytest.raises(RecipeError, match="encoder would learn nothing"):
+        _check_together(recipe, tables, parts)
+    parts.loss = made()
+    _check_together(recipe, tables, parts)
