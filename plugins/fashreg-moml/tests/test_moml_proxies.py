@@ -187,3 +187,12 @@ def test_losses_of_another_kind_are_not_walked_together() -> None:
     assert sharpness_of(ProxyAnchorLoss(num_classes=5, embed_dim=6), ProxyRepulsionLoss(**repulsion), batch) is None
     sharp = ProxyAnchorLoss(num_classes=5, embed_dim=6, alpha=128.0).double()
     assert sharpness_of(sharp, ProxyRepulsionLoss(**repulsion), batch) is None
+
+
+def test_the_walk_is_differentiated_once_or_not_at_all() -> None:
+    loss, batch = made(), asking(random_batch(8, 6, 5))
+    values = loss._values(batch)
+    with pytest.raises(RuntimeError, match="first derivatives only"):
+        torch.autograd.grad(values["proxy"], loss.proxies, create_graph=True)
+    with torch.no_grad():
+        assert torch.equal(loss._values(batch)["proxy"], values["proxy"])

@@ -68,6 +68,8 @@ class _OneWalk(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, proxy: Tensor | None, repulsion: Tensor | None, _: Any) -> tuple[Tensor | None, ...]:
+        if torch.is_grad_enabled():  # create_graph=True
+            raise RuntimeError("proxy-anchor with repulsion in one walk gives first derivatives only")
         x, w, kept, inverse, present, p, by_x, by_p = ctx.saved_tensors
         with torch.no_grad(), full_precision(x):
             by_rows = None if proxy is None or not ctx.needs_input_grad[0] else by_x * proxy
