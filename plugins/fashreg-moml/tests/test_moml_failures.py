@@ -91,6 +91,14 @@ def test_an_objective_that_comes_back_is_held_to_four_times_what_was_aimed_at() 
     assert float(rule.weights()[0]) * 9.0 == pytest.approx(4.0, rel=1e-5)
 
 
+def test_shares_are_those_of_the_step_measured_last() -> None:
+    found = Contribution(0.9)
+    for norms in ([1.0, 1.0, 1.0, 1.0], [3.0, 1.0, 1.0, 0.0]):
+        found.take(torch.tensor(norms), torch.tensor(0.0), torch.ones(1, 1))
+    shares = found.shares(torch.tensor([1.0, 2.0, 5.0]))
+    assert {name: float(share) for name, share in shares.items()} == pytest.approx({"pair": 0.6, "repulsion": 0.0})
+
+
 # ---- the start ----
 
 

@@ -65,9 +65,10 @@ class Contribution(nn.Module):
     def shares(self, weights: Tensor) -> dict[str, Tensor]:
         """Share of the pairs in what moves the rows, and of the repulsion in what moves the proxies, in 0..1.
 
+        Of the step that was measured last, not of the means, which balanced weights make equal to their aims.
         weights (3,): of pair, proxy, repulsion.
         """
-        moved = self.norms() * weights[[0, 1, 1, 2]]
+        moved = self.latest * weights[[0, 1, 1, 2]]
         x, w = moved[:2].sum(), moved[2:].sum()
         return {
             "pair": torch.where(x > 0, moved[PAIR_ON_ROWS] / x, 0.0),

@@ -13,7 +13,7 @@ _CHARTS = (
     (
         "Share of what moves the rows, and of what moves the proxies",
         {"pairs, on rows": "share[pair]", "repulsion, on proxies": "share[repulsion]"},
-        "of the summed norms of the gradients, running means; the rest is the proxy objective's",
+        "of the summed norms of the gradients, in the step measured last; the rest is the proxy objective's",
     ),
     (
         "Weights",
