@@ -3,10 +3,10 @@
 Objectives: pairs (multi-similarity), proxies (proxy-anchor or normalized-softmax), proxies apart (proxy-repulsion);
 "all" joins the three in loss multi-objective. Weights: fixed 1:1:1, balanced by contribution, uncertainty. Batches of
 16 classes x 4 pictures: class-balanced, or two-relation (looks at the proxies after the first epoch, then every 50
-steps; needs proxies). All else is equal: EfficientNet-Lite0 at 128 px with ImageNet weights, the stages up to blocks.5
-frozen and their features cached (three views of each picture: as at evaluation, and two varied as in training);
-blocks.6, conv_head and a projection to 128 are trained with AdamW, batch norm's statistics fixed, cosine schedule, the
-same number of steps. Every option that is not named here is the component's default.
+steps; needs proxies; deals images, in one arm classes). All else is equal: EfficientNet-Lite0 at 128 px with ImageNet
+weights, the stages up to blocks.5 frozen and their features cached (three views of each picture: as at evaluation, and
+two varied as in training); blocks.6, conv_head and a projection to 128 are trained with AdamW, batch norm's statistics
+fixed, cosine schedule, the same number of steps. Every option that is not named here is the component's default.
 
     choose  first which proxies all arms have: the loss, their first values (random, class means) and their factor of
             the learning rate (100, 10), by what proxies alone reach with them at the two smaller rates; then each arm's
@@ -103,19 +103,21 @@ class Arm:
     @property
     def batches(self) -> Numbers:
         """The sampler as a recipe writes it."""
-        looks = {"refresh": REFRESH} if self.sampler == "two-relation" else {}
-        return {"name": self.sampler, "images_per_class": EACH, **looks}
+        name, _, seeds = self.sampler.partition(" of ")
+        looks = {"refresh": REFRESH, "seeds": seeds} if seeds else {}
+        return {"name": name, "images_per_class": EACH, **looks}
 
 
-SINGLE = [Arm("pair"), Arm("proxy"), Arm("proxy", sampler="two-relation")]
+NEAR = "two-relation of images"
+SINGLE = [Arm("pair"), Arm("proxy"), Arm("proxy", sampler=NEAR)]
 JOINT = [
     Arm(terms, rule, sampler)
     for terms in ("pair + proxy", "proxy + repulsion", "all")
     for rule in RULES
-    for sampler in ("class-balanced", "two-relation")
+    for sampler in ("class-balanced", NEAR)
 ]
-ARMS = [*SINGLE, *JOINT]
-WHOLE = [Arm("pair"), Arm("proxy"), Arm("all", "fixed"), Arm("all", "balanced"), Arm("all", "balanced", "two-relation")]
+ARMS = [*SINGLE, *JOINT, Arm("all", "balanced", "two-relation of classes")]
+WHOLE = [Arm("pair"), Arm("proxy"), Arm("all", "fixed"), Arm("all", "balanced"), Arm("all", "balanced", NEAR)]
 
 
 class Study:

@@ -22,7 +22,7 @@ LABELS = [label for label, size in enumerate(SIZES) for _ in range(size)]  # 96 
 
 
 def made(**options: Any) -> TwoRelationSampler:
-    facts: dict[str, Any] = {"labels": LABELS, "batch_size": 32, "warmup": 0, "seed": 5}
+    facts: dict[str, Any] = {"labels": LABELS, "batch_size": 32, "warmup": 0, "seed": 5, "seeds": "classes"}
     return TwoRelationSampler(**{**facts, **options})
 
 

@@ -1,4 +1,4 @@
-"""The contracts of samplers over TwoRelationSampler: as it comes, looking often, and dealing images."""
+"""The contracts of samplers over TwoRelationSampler: as it comes, looking often, and dealing classes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class TestLookingOftenWithoutWarmup(ClassBalancedContract, SeeingContract):
         return lambda **facts: TwoRelationSampler(**{"images_per_class": 2, **options, **facts})
 
 
-class TestDealingImages(SeeingContract):
+class TestDealingClasses(SeeingContract):
     @pytest.fixture
     def make(self) -> Any:
-        return partial(TwoRelationSampler, seeds="images", images_per_class=2, uniform=0.5, refresh=3)
+        return partial(TwoRelationSampler, seeds="classes", images_per_class=2, uniform=0.5, refresh=3)

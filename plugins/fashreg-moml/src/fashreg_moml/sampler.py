@@ -38,8 +38,9 @@ class _Reading(Iterator[list[int]]):
 class TwoRelationSampler(EpochSchedule):
     """P classes x K images: some classes drawn from all, the others near them by the loss's proxies.
 
-    Of the P = B / K classes of a batch ceil(uniform P) are seeds, dealt from a shuffled deck of all classes, so each of
-    them comes within a bounded time. Every seed brings equally many of its nearest classes, without repetition by
+    Of the P = B / K classes of a batch ceil(uniform P) are seeds, dealt from a shuffled deck (the class of every image,
+    or every class once), so each class comes within a bounded time. Every seed brings equally many of its nearest
+    classes, without repetition by
 
         softmax(u / temperature) over its `nearest` nearest,    u = cosine of two classes' proxies.
 
@@ -69,7 +70,8 @@ class TwoRelationSampler(EpochSchedule):
         uniform: share of the batch's classes that are seeds, 0.25 or more; 1 leaves no place for neighbours.
         nearest: how many nearest classes of a seed may be drawn.
         temperature: of the draw among them; small prefers the nearest.
-        seeds: the deck holds each class once, or each image once (classes then come as often as they are large).
+        seeds: the deck holds each image once, so that classes come as often as they are large, or each class once: then
+            most batches of a catalogue are of classes with one or two images, and repeat these.
         warmup: epochs without neighbours; untrained proxies know nothing.
         refresh: optimiser steps between two looks at the proxies.
         ahead: batches that a loader may fetch before they are trained on; more than that is refused when it is noticed.
@@ -88,7 +90,7 @@ class TwoRelationSampler(EpochSchedule):
         uniform: Annotated[float, Field(ge=0.25, le=1)] = 0.25,
         nearest: Annotated[int, Field(gt=0)] = 20,
         temperature: Annotated[float, Field(gt=0)] = 0.1,
-        seeds: Literal["classes", "images"] = "classes",
+        seeds: Literal["images", "classes"] = "images",
         warmup: Annotated[int, Field(ge=0)] = 1,
         refresh: Annotated[int, Field(gt=0)] = 500,
         ahead: Annotated[int, Field(gt=0)] = 16,
