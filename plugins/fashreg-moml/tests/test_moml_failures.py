@@ -228,6 +228,28 @@ def test_with_a_memory_all_three_objectives_and_the_remembered_pairs_train() -> 
     assert {"memory.pair", "batch.pair", "batch.proxy", "batch.repulsion"} <= set(seen[-1])
 
 
+@pytest.mark.parametrize("rule", ["balanced", "loss-statistics", "gradnorm", "dynamic-average", "uncertainty"])
+def test_calls_before_a_backward_do_not_spoil_one_another(rule: Any) -> None:
+    loss, others = made(every=1, rule=rule), random_batch(30, DIM, 6, 9)
+    others = replace(others, vectors=others.vectors.float(), ids=others.ids + 100)
+    wanted = copy.deepcopy(loss)
+    batches = [asking(random_batch(12, DIM, 6, seed)) for seed in range(3)]
+    far = loss(batches[0], others)
+    near = [loss(batch) for batch in batches[:2]]
+    parts = dict(loss.parts)
+    said = {name: float(part) for name, part in parts.items()}
+    loss(batches[2])
+    assert {name: float(part) for name, part in parts.items()} == said, "parts of an earlier call stay"
+    torch.stack([far, *near]).sum().backward()
+    found = loss.proxies.grad
+    wanted(batches[0], others).backward()
+    for batch in batches[:2]:
+        wanted(batch).backward()
+    assert found is not None
+    assert wanted.proxies.grad is not None
+    assert torch.allclose(found, wanted.proxies.grad)
+
+
 # ---- opposed pulls ----
 
 

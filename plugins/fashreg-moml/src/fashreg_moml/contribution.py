@@ -7,7 +7,7 @@ the lengths are: for a row f with direction x, |f| (I - x x^T) dL/df.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import torch
 import torch.distributed as dist
@@ -74,6 +74,13 @@ class Contribution(nn.Module):
             "pair": torch.where(x > 0, moved[PAIR_ON_ROWS] / x, 0.0),
             "repulsion": torch.where(w > 0, moved[REPULSION_ON_PROXIES] / w, 0.0),
         }
+
+    def parts(self, weights: Tensor, there: Collection[str]) -> dict[str, Tensor]:
+        """What the log is told of the objectives that are `there`."""
+        told = {f"share[{name}]": share for name, share in self.shares(weights).items() if name in there}
+        if "pair" in there:
+            told["cosine[pair, proxy]"] = self.cosine.clone()
+        return {**told, "length[proxies]": self.length.clone()}
 
 
 def measure(values: Mapping[str, Tensor], rows: Tensor, proxies: Tensor) -> tuple[Tensor, Tensor]:

@@ -136,7 +136,7 @@ class MultiObjectiveLoss(nn.Module):
         self.contribution = Contribution(momentum)
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
         self.register_buffer("met", torch.zeros(num_classes, dtype=torch.bool))
-        self.parts: Mapping[str, Tensor] = {}
+        self.parts: dict[str, Tensor] = {}
 
     @property
     def proxies(self) -> nn.Parameter:
@@ -239,21 +239,17 @@ class MultiObjectiveLoss(nn.Module):
         return self._weights()
 
     def _weights(self) -> Tensor:
+        """The weights (3,) now, a copy: a graph may still need them when the rule renews its own."""
         weights, risen = self.weighing.weights(), self._risen()
-        return weights if risen == 1 else weights * weights.new_tensor([risen, 1.0, risen])
+        return weights * weights.new_tensor([risen, 1.0, risen])
 
     def _risen(self) -> float:
         """How far weights and eta have come up, 0..1: 0 before the first step."""
         return 1.0 if self._ramp_steps == 0 else min(1.0, int(self.steps) / self._ramp_steps)
 
     def _note(self, values: Mapping[str, Tensor], weights: Tensor) -> None:
-        parts = {name: value.detach() for name, value in values.items()}
-        parts |= {f"weight[{name}]": weights[i] for i, name in enumerate(NAMES) if name in values}
-        shares = self.contribution.shares(weights)
-        parts |= {f"share[{name}]": share for name, share in shares.items() if name in values}
-        if "pair" in values:
-            parts["cosine[pair, proxy]"] = self.contribution.cosine.clone()
-        parts["length[proxies]"] = self.contribution.length.clone()
+        self.parts = {name: value.detach() for name, value in values.items()}
+        self.parts |= {f"weight[{name}]": weights[i] for i, name in enumerate(NAMES) if name in values}
+        self.parts |= self.contribution.parts(weights, values)
         if self._nearest is not None:
-            parts["similarity[nearest proxies]"] = self._nearest
-        self.parts = parts
+            self.parts["similarity[nearest proxies]"] = self._nearest
