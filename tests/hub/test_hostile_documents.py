@@ -18,7 +18,7 @@ from hostile.bases import BASES
 from hostile.opening import open_folder
 from hostile.watching import bounded, watched
 from hostile.workshop import Workshop
-from huggingface_hub._local_folder import _validate_relative_filename
+from huggingface_hub._local_folder import get_local_download_paths
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
@@ -196,5 +196,7 @@ def test_a_name_that_we_take_is_one_that_the_client_of_the_hub_takes(name: str) 
         checked_name(name)
     except ModelError:
         return
-    _validate_relative_filename(name)
+    with tempfile.TemporaryDirectory() as folder:
+        place = get_local_download_paths(Path(folder).resolve(), name).file_path
+        assert place == Path(folder).resolve() / name
     assert os.path.normpath(os.path.join("/folder", name)) == f"/folder/{name}"
