@@ -11,19 +11,22 @@ fixed, cosine schedule, the same number of steps. Every option that is not named
     choose  first which proxies all arms have: the loss, their first values (random, class means) and their factor of
             the learning rate (100, 10), by what proxies alone reach with them at the two smaller rates; then each arm's
             learning rate, from the same three. By map@r on a fifth of the training classes, seed 0
-    arms    every arm at its rate, trained on all training classes, judged on the test classes
+    arms    every arm at its rate, trained on all training classes, judged on the test classes: the arms of HEADLINE
+            with every seed, the rest of the cross product with the first
     mining  "all, balanced" with other shares of the proxies in mining: eta 0 and 1 (rates as chosen for eta 0.5)
+    aims    "all, balanced" with other aims: pairs 0.5, 2 and 4 times the proxy objective's contribution, repulsion
+            0.03 and 0.3 times; on held-out classes, and the best of them on the test classes where it is no usual one
     whole   pairs, proxies and all (fixed, balanced, balanced with two-relation) once more with the product's own
-            training, from pictures, nothing frozen
+            training, from pictures, nothing frozen, for --epochs; each arm's rate from two, as above
 
-Test classes are read by `arms`, `mining` and `whole` only, never to choose anything. Beside the metrics each cell has:
+Test classes are read by the last four only, never to choose anything. Beside the metrics each cell has:
 rare@1, recall@1 among all training pictures of those whose class has two or three (seen in training, so no measure of
 generalisation); proxies, mean and largest cosine of two; shares, weights and the cosine of the two pulls on the rows
 at a quarter, half and the end; coverage, the share of classes in the last epoch's batches so far.
 Cells that the JSON file has already are not run again, so an interrupted study goes on.
 
     python benchmarks/moml_real.py --data FOLDER [--set atelier] [--parts PART ...] [--seeds 0 1 2] [--steps 160]
-        [--arms NAME ...] [--json FILE] [--features FILE] [--minutes M]
+        [--epochs 2] [--arms NAME ...] [--json FILE] [--features FILE] [--minutes M]
 """
 
 from __future__ import annotations
@@ -57,13 +60,13 @@ from fashreg.jobs.evaluation import evaluate_vectors
 from fashreg.training.allocator import keep_freed_memory
 
 CUT, VIEWS, BATCH, EACH, WARMUP, REFRESH = 7, 3, 64, 4, 20, 50
-RATES = (3e-4, 1e-3, 3e-3)
+RATES, WHOLE_RATES = (3e-4, 1e-3, 3e-3), (3e-4, 1e-3)
 PROXIES = tuple(itertools.product(("proxy-anchor", "normalized-softmax"), ("random", "class-means"), (100.0, 10.0)))
 RULES = ("fixed", "balanced", "uncertainty")
 KS = (1, 10, 20, 30, 40, 50)
 METRICS = (*(f"recall@{k}" for k in KS), "map@r")
 SHOWN = ("recall@1", "recall@10", "recall@50", "map@r", "rare@1")
-PARTS = ("choose", "arms", "mining", "whole")
+PARTS = ("choose", "arms", "mining", "aims", "whole")
 ATELIER = "atelier:products=600,views=4,seed=0"
 Numbers = dict[str, Any]
 Proxies = tuple[str, str, float]  # loss, first values, factor of the learning rate
@@ -76,12 +79,12 @@ class Arm:
     terms: str
     rule: str = ""
     sampler: str = "class-balanced"
-    eta: float = 0.5
+    changed: tuple[tuple[str, float], ...] = ()  # options of the loss that are not the usual ones
 
     @property
     def name(self) -> str:
         parts = [self.terms, self.rule, "" if self.sampler == "class-balanced" else self.sampler]
-        return ", ".join(part for part in [*parts, "" if self.eta == 0.5 else f"eta {self.eta:g}"] if part)
+        return ", ".join(part for part in [*parts, *(f"{name} {value:g}" for name, value in self.changed)] if part)
 
     def loss(self, proxies: Proxies) -> Any:
         """The loss as a recipe writes it."""
@@ -90,14 +93,13 @@ class Arm:
         name, init, factor = proxies
         proxy = {"name": name, "lr_factor": factor}
         left_out = {name: None for name in ("pair", "repulsion") if self.terms != "all" and name not in self.terms}
-        mining = {} if self.eta == 0.5 else {"eta": self.eta}
         return {
             "name": "multi-objective",
             "rule": self.rule or "fixed",
             "proxy": proxy,
             "init": init,
             **left_out,
-            **mining,
+            **dict(self.changed),
         }
 
     @property
@@ -116,8 +118,13 @@ JOINT = [
     for rule in RULES
     for sampler in ("class-balanced", NEAR)
 ]
-ARMS = [*SINGLE, *JOINT, Arm("all", "balanced", "two-relation of classes")]
-WHOLE = [Arm("pair"), Arm("proxy"), Arm("all", "fixed"), Arm("all", "balanced"), Arm("all", "balanced", NEAR)]
+CLASSES = Arm("all", "balanced", "two-relation of classes")
+ARMS = [*SINGLE, *JOINT, CLASSES]
+BASE = Arm("all", "balanced")
+WHOLE = [Arm("pair"), Arm("proxy"), Arm("all", "fixed"), BASE, Arm("all", "balanced", NEAR)]
+HEADLINE = [*WHOLE, Arm("pair + proxy", "balanced"), Arm("all", "uncertainty")]
+AIMS = (("pair_weight", 0.5), ("pair_weight", 2.0), ("pair_weight", 4.0),
+        ("repulsion_weight", 0.03), ("repulsion_weight", 0.3))  # fmt: skip
 
 
 class Study:
@@ -127,6 +134,7 @@ class Study:
         self.on_atelier, self.file, self.kept = options.set == "atelier", options.json, options.features
         self.source = ATELIER if self.on_atelier else table_of(options.data)
         self.label, self.steps = ("label" if self.on_atelier else "style"), options.steps
+        self.epochs = options.epochs
         known = self.file is not None and self.file.is_file()
         self.found: dict[str, Numbers] = json.loads(self.file.read_text()) if known else {}
         self.until = time.monotonic() + 60 * options.minutes
@@ -285,28 +293,37 @@ def rare_recall(vectors: Tensor, labels: Tensor) -> float:
     return float((labels[scores.argmax(1)] == labels[rare]).float().mean())
 
 
-def whole(study: Study, arm: Arm, seed: int) -> Numbers:
+def whole(study: Study, arm: Arm, lr: float, seed: int, judged: str) -> Numbers:
     """An arm with the product's own training, from pictures, nothing frozen."""
-    lr = study.rate(arm)
-    key = f"whole, {arm.name}, lr {lr:g}, seed {seed}"
+    key = f"whole, {arm.name}, lr {lr:g}, seed {seed}, {judged}, epochs {study.epochs}"
     if key in study.found:
         return study.found[key]
+    held = {"holdout": 0.2, "test_split": "none"} if judged == "held" else {"holdout": 0.0}
+    evaluators = [{"name": "retrieval", "ks": list(KS)}]
+    settings = {"batch_size": BATCH, "lr": lr, "epochs": study.epochs, "checkpoint_every": 0}
     with tempfile.TemporaryDirectory() as folder:
         found = fashreg.train(
-            "fashion-products", table=study.source, label=study.label, out=Path(folder) / "run", seed=seed, quiet=True,
-            loss=arm.loss(study.proxies), sampler=arm.batches, evaluators=[{"name": "retrieval", "ks": list(KS)}],
-            trainer={"batch_size": BATCH, "lr": lr, "epochs": 3, "checkpoint_every": 0},
+            "fashion-products", table=study.source, data={"label": study.label, **held}, out=Path(folder) / "run",
+            seed=seed, quiet=True, loss=arm.loss(study.proxies), sampler=arm.batches, evaluators=evaluators,
+            trainer=settings,
         )  # fmt: skip
     metrics = {name: found.after.metrics[name] for name in METRICS}
     return study.keep(key, {**metrics, "seconds_a_step": found.report.seconds / found.report.steps})
 
 
+def whole_runs(study: Study, arm: Arm, seeds: list[int]) -> list[Numbers]:
+    """Its rate on held-out classes, then every seed on the test classes."""
+    held = {lr: whole(study, arm, lr, 0, "held")["map@r"] for lr in WHOLE_RATES}
+    best = max(held, key=lambda lr: held[lr])
+    return [whole(study, arm, best, seed, "test") for seed in seeds]
+
+
 def show(title: str, rows: dict[str, list[Numbers]]) -> None:
     """A line an arm: mean and range over seeds."""
-    print(f"\n{title}\n{'':<40}" + "".join(f"{name:<25}" for name in SHOWN))
+    print(f"\n{title}\n{'':<50}" + "".join(f"{name:<25}" for name in SHOWN))
     for name, runs in rows.items():
         figures = "".join(f"{spread([run[metric] for run in runs if metric in run]):<25}" for metric in SHOWN)
-        print(f"{name:<40}{figures}{told(runs)}", flush=True)
+        print(f"{name:<50}{figures}{told(runs)}", flush=True)
 
 
 def spread(values: list[float]) -> str:
@@ -330,28 +347,44 @@ def main() -> None:
     parser.add_argument("--arms", nargs="+", help="only the arms of these names")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--steps", type=int, default=160)
+    parser.add_argument("--epochs", type=int, default=2, help="of the part whole")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--features", type=Path, help="safetensors file that keeps the cached features")
     parser.add_argument("--minutes", type=float, default=math.inf, help="stop after a cell that ends later (exit 3)")
     options = parser.parse_args()
     keep_freed_memory()
     study, seeds = Study(options), options.seeds
-    arms = [arm for arm in ARMS if not options.arms or arm.name in options.arms]
+    wanted = [arm for arm in (*HEADLINE, *ARMS) if not options.arms or arm.name in options.arms]
     print("proxies:", study.proxies)
-    print("learning rates:", *(f"  {arm.name:<40}{study.rate(arm):g}" for arm in arms), sep="\n")
-    if "arms" in options.parts:
-        for seed in seeds:  # a seed of every arm before the next, so that an interrupted study compares all of them
-            for arm in arms:
-                study.cell(arm, study.rate(arm), seed, "test")
-        show("test classes", {a.name: [study.cell(a, study.rate(a), seed, "test") for seed in seeds] for a in arms})
+    if {"choose", "arms"} & set(options.parts):
+        measure(study, list(dict.fromkeys(wanted)), seeds, judge="arms" in options.parts)
     if "mining" in options.parts:
-        base = Arm("all", "balanced")
-        changed = [replace(base, eta=eta) for eta in (0.0, 1.0)]
-        rows = {a.name: [study.cell(a, study.rate(base), seed, "test") for seed in seeds] for a in changed}
+        arms = [replace(BASE, changed=(("eta", eta),)) for eta in (0.0, 1.0)]
+        rows = {a.name: [study.cell(a, study.rate(BASE), seed, "test") for seed in seeds] for a in arms}
         show("test classes, mining", rows)
+    if "aims" in options.parts:
+        tried = {(): study.cell(BASE, study.rate(BASE), 0, "held")}
+        for change in AIMS:
+            tried[change,] = study.cell(replace(BASE, changed=(change,)), study.rate(BASE), 0, "held")
+        show("held-out training classes, aims", {replace(BASE, changed=c).name: [run] for c, run in tried.items()})
+        best = replace(BASE, changed=max(tried, key=lambda change: tried[change]["map@r"]))
+        show("test classes, aims", {best.name: [study.cell(best, study.rate(BASE), seed, "test") for seed in seeds]})
     if "whole" in options.parts:
-        runs = {arm.name: [whole(study, arm, seed) for seed in seeds] for arm in WHOLE}
-        show("test classes, the whole network", runs)
+        show("test classes, the whole network", {arm.name: whole_runs(study, arm, seeds) for arm in WHOLE})
+
+
+def measure(study: Study, arms: list[Arm], seeds: list[int], *, judge: bool) -> None:
+    """Rates first, then the test classes; the headline before the rest."""
+    for several in (True, False):
+        group = [arm for arm in arms if (arm in HEADLINE) == several]
+        for arm in group:
+            print(f"  {arm.name:<50}{study.rate(arm):g}", flush=True)
+        mine = seeds if several else seeds[:1]
+        for seed in mine if judge else []:  # a seed of every arm before the next, in case it is interrupted
+            for arm in group:
+                study.cell(arm, study.rate(arm), seed, "test")
+        if judge:
+            show("test classes", {a.name: [study.cell(a, study.rate(a), seed, "test") for seed in mine] for a in group})
 
 
 if __name__ == "__main__":
