@@ -6,6 +6,17 @@ from __future__ import annotations
 KNOWN_PLUGINS: dict[str, tuple[tuple[str, str], ...]] = {
     "fashreg-acbn": (("memory", "acbn"),),
     "fashreg-lite0": (("backbone", "lite0"),),
+    "fashreg-mclfir": (
+        ("head", "attribute-attention"),
+        ("head", "own-network"),
+        ("learner", "ewc"),
+        ("learner", "fine-tune"),
+        ("learner", "joint"),
+        ("learner", "lwf"),
+        ("learner", "mcl-fir"),
+        ("learner", "replay"),
+        ("learner", "retrain"),
+    ),
     "fashreg-milvus": (("index", "milvus"),),
     "fashreg-moml": (("loss", "multi-objective"), ("loss", "proxy-repulsion"), ("sampler", "two-relation")),
 }
