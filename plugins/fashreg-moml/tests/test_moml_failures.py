@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from fashreg_moml.combination import MOST, Balanced
-from fashreg_moml.contribution import Contribution
+from fashreg_moml.contribution import Contribution, on_sphere
 from fashreg_moml.loss import MultiObjectiveLoss
 from fashreg_moml.repulsion import ProxyRepulsionLoss
 from moml_plain import at, random_batch, toy, toy_loss
@@ -206,15 +206,63 @@ def test_no_gradient_passes_through_the_backbone_but_the_one_of_the_step() -> No
 # ---- remembered rows ----
 
 
-def test_against_remembered_rows_it_is_the_weighed_pair_objective_and_no_step() -> None:
-    loss = made()
-    batch, others = random_batch(12, DIM, 6), random_batch(30, DIM, 6, 1)
-    others = replace(others, ids=others.ids + 100)
+def remembered(seed: int = 1, count: int = 30) -> Embedded:
+    found = random_batch(count, DIM, 6, seed)
+    return replace(found, vectors=found.vectors.float(), ids=found.ids + 100)
+
+
+@pytest.mark.parametrize("rule", ["fixed", "loss-statistics", "gradnorm", "dynamic-average", "uncertainty"])
+def test_against_remembered_rows_it_is_the_weighed_pair_objective_and_no_step(rule: Any) -> None:
+    loss, batch, others = made(rule=rule), random_batch(12, DIM, 6), remembered()
     loss(asking(batch))
     before = copy.deepcopy(loss.state_dict())
-    found = loss(asking(batch), replace(others, vectors=others.vectors.float()))
-    wanted = loss.pair(replace(batch, vectors=batch.vectors.float()), replace(others, vectors=others.vectors.float()))
+    found = loss(asking(batch), others)
+    wanted = loss.pair(replace(batch, vectors=batch.vectors.float()), others)
     assert torch.allclose(found, wanted * loss.weighing.weights()[0])
+    assert all(torch.equal(before[name], value) for name, value in loss.state_dict().items())
+
+
+@pytest.mark.parametrize("aim", [0.5, 1.0])
+def test_balanced_remembered_pairs_contribute_what_was_aimed_at_whatever_their_own_pull(aim: float) -> None:
+    loss, batch = made(every=1, momentum=0.0, pair_weight=aim), asking(random_batch(12, DIM, 6))
+    values = loss._values(batch)
+    (proxy,) = torch.autograd.grad(values["proxy"], batch.vectors)
+    loss(batch)
+    own = float(loss.parts["weight[pair]"])
+    for others in (remembered(1), remembered(2, 200)):
+        (pull,) = torch.autograd.grad(loss(batch, others), batch.vectors)
+        pulls = [float(on_sphere(g, batch.vectors).norm()) for g in (pull, proxy)]  # type: ignore[union-attr]
+        assert pulls[0] == pytest.approx(aim * pulls[1], rel=1e-5)
+        assert float(loss.parts["share[pair]"]) == pytest.approx(aim / (1 + aim), rel=1e-5)
+        assert float(loss.parts["weight[pair]"]) != pytest.approx(own, rel=1e-3)
+    assert int(loss.steps) == 1, "a call with remembered rows is no step"
+
+
+def test_remembered_pairs_have_the_weight_of_the_batchs_until_both_norms_are_known() -> None:
+    loss, batch = made(pair_weight=0.7), asking(random_batch(12, DIM, 6))
+    loss(batch, remembered())
+    assert float(loss.parts["weight[pair]"]) == pytest.approx(0.7)
+    loss = made()
+    loss(batch)
+    loss.pair = Nothing()
+    loss(batch, remembered())
+    assert torch.equal(loss.parts["weight[pair]"], loss.weighing.weights()[0]), "a norm of 0 says nothing"
+    assert int(loss.remembered.seen) == 0
+
+
+def test_remembered_pairs_are_measured_every_so_many_calls_in_training_only() -> None:
+    loss, batch = made(every=3), asking(random_batch(12, DIM, 6))
+    loss(batch)
+    weights = []
+    for seed in range(7):
+        loss(batch, remembered(seed))
+        weights.append(float(loss.parts["weight[pair]"]))
+    assert int(loss.remembered.seen) == 3
+    assert [weights[i] == weights[i - 1] for i in range(1, 7)] == [True, True, False, True, True, False]
+    before = copy.deepcopy(loss.state_dict())
+    loss.eval()(batch, remembered(9))
+    with torch.no_grad():
+        loss.train()(batch, remembered(9))
     assert all(torch.equal(before[name], value) for name, value in loss.state_dict().items())
 
 
@@ -269,6 +317,11 @@ def test_projection_leaves_the_pairs_nothing_against_the_proxies() -> None:
     assert float((pair * proxy).sum()) < 0
     assert float(((both - proxy) * proxy).sum()) == pytest.approx(0.0, abs=1e-9)
     assert not torch.allclose(both, proxy), "what is not against stays"
+
+
+class Nothing(torch.nn.Module):
+    def forward(self, batch: Embedded, *given: Any) -> torch.Tensor:
+        return 0.0 * batch.vectors.sum()
 
 
 class Opposed(torch.nn.Module):

@@ -27,6 +27,21 @@ def test_the_report_shows_shares_weights_cosine_and_proxies_of_a_run_with_three_
         assert shares["pairs, on rows"][1][0] == log[0]["share[pair]"]
 
 
+def test_the_report_shows_what_remembered_pairs_weigh_and_contribute() -> None:
+    line = {"step": 1, "batch.weight[proxy]": 1.0, "batch.share[pair]": 0.5, "memory.share[pair]": 0.25}
+    (section,) = fashreg_report_sections([{**line, "memory.weight[pair]": 3.0}])
+    shares, weights = section.charts
+    assert shares.series["remembered pairs, on rows"] == ([1.0], [0.25])
+    assert weights.series["remembered pairs"] == ([1.0], [3.0])
+
+
+def test_the_report_shows_the_classes_drawn_whatever_the_loss() -> None:
+    log = [{"step": 5, "loss": 1.0, "coverage[classes]": 0.25}, {"step": 10, "loss": 1.0, "coverage[classes]": 0.5}]
+    (section,) = fashreg_report_sections(log)
+    (chart,) = section.charts
+    assert chart.series == {"classes": ([5.0, 10.0], [0.25, 0.5])}
+
+
 def test_the_report_of_another_run_has_no_such_section() -> None:
     assert fashreg_report_sections([{"step": 1, "loss": 0.5, "positive": 0.2}]) == []
 

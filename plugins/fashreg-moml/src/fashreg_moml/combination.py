@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from fashreg_moml.contribution import Contribution
+from fashreg_moml.contribution import Contribution, corrected
 
 Rule = Literal["balanced", "fixed", "loss-statistics", "uncertainty", "gradnorm", "dynamic-average"]
 LEAST, MOST = 1e-3, 1e3  # limits of a weight
@@ -63,11 +63,9 @@ class Balanced(Fixed):
     def learn(self, values: Tensor, contribution: Contribution, measured: bool) -> None:
         """Renew the weights from measured norms."""
         if measured:
-            aim = ratios(contribution.norms())
-            now = ratios(contribution.latest)
-            found = (self.base * aim).clamp(LEAST, MOST)
-            held = torch.minimum(found, torch.where(now > 0, _AHEAD * self.base * now, found))
-            self.kept.copy_(torch.where(aim > 0, held.clamp_min(LEAST), self.kept))
+            usual = ratios(contribution.norms())
+            found = held(self.base, usual, ratios(contribution.latest))
+            self.kept.copy_(torch.where(usual > 0, found, self.kept))
 
     def weights(self) -> Tensor:
         """As last renewed."""
@@ -98,8 +96,7 @@ class LossStatistics(Fixed):
 
     def averages(self) -> Tensor:
         """Mean values (3,), 0 for one that was never seen."""
-        known = 1 - self.momentum ** self.seen.to(self.means.dtype)
-        return torch.where(self.seen > 0, self.means / known.clamp_min(torch.finfo(known.dtype).tiny), 0.0)
+        return corrected(self.means, self.seen, self.momentum)
 
     def weights(self) -> Tensor:
         """base over the averages."""
@@ -203,6 +200,15 @@ def ratios(norms: Tensor) -> Tensor:
     found = torch.stack([by_rows / (pair + _EPS), torch.ones_like(pair), by_proxies / (apart + _EPS)])
     known = torch.stack([(pair > 0) & (by_rows > 0), pair >= 0, (apart > 0) & (by_proxies > 0)])
     return torch.where(known, found, 0.0)
+
+
+def held(aim: Tensor, usual: Tensor, now: Tensor) -> Tensor:
+    """The weight that reaches `aim`, within the limits, and held down where this step's contribution is far larger.
+
+    usual: what the weight would be for equal contributions by the running means; now: by this step, 0 where unknown.
+    """
+    found = (aim * usual).clamp(LEAST, MOST)
+    return torch.minimum(found, torch.where(now > 0, _AHEAD * aim * now, found)).clamp_min(LEAST)
 
 
 def made(

@@ -59,8 +59,7 @@ class Contribution(nn.Module):
 
     def norms(self) -> Tensor:
         """The four averages, corrected for their start; 0 for what was never measured."""
-        known = 1 - self.momentum ** self.seen.to(self.means.dtype)
-        return torch.where(self.seen > 0, self.means / known.clamp_min(torch.finfo(known.dtype).tiny), 0.0)
+        return corrected(self.means, self.seen, self.momentum)
 
     def shares(self, weights: Tensor) -> dict[str, Tensor]:
         """Share of the pairs in what moves the rows, and of the repulsion in what moves the proxies, in 0..1.
@@ -83,6 +82,12 @@ class Contribution(nn.Module):
         return {**told, "length[proxies]": self.length.clone()}
 
 
+def corrected(means: Tensor, seen: Tensor, momentum: float) -> Tensor:
+    """Exponential averages that began at 0, corrected for that; 0 for what was never seen."""
+    known = 1 - momentum ** seen.to(means.dtype)
+    return torch.where(seen > 0, means / known.clamp_min(torch.finfo(known.dtype).tiny), 0.0)
+
+
 def measure(values: Mapping[str, Tensor], rows: Tensor, proxies: Tensor) -> tuple[Tensor, Tensor]:
     """Norms (4,) of the gradients of values "pair", "proxy", "repulsion", and the cosine of the first two on the rows.
 
@@ -103,6 +108,14 @@ def measure(values: Mapping[str, Tensor], rows: Tensor, proxies: Tensor) -> tupl
         norms = sums[:4].sqrt()
         length = norms[0] * norms[1]
         return norms, torch.where(length > 0, sums[4] / length, 0.0)
+
+
+def norm_on_rows(value: Tensor, rows: Tensor) -> Tensor:
+    """Norm () of the gradient of one value on the rows (B, D), over all processes; 0 where it has none."""
+    pull = on_sphere(_gradients(value, rows, rows)[0], rows)
+    wide = totals_dtype(rows)
+    none = torch.zeros((), dtype=wide, device=rows.device)
+    return over_processes(none if pull is None else pull.square().sum(dtype=wide)).sqrt()
 
 
 def _square(gradient: Tensor | None, proxies: Tensor, none: Tensor) -> Tensor:

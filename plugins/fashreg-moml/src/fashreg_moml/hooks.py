@@ -1,4 +1,4 @@
-"""What this plugin brings beside its components: recipes, and a section on the objectives in the report of a run."""
+"""What this plugin brings beside its components: recipes, and sections of a run's report."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fashreg.hookspecs import ReportSection, hookimpl
-from fashreg_moml.log_sections import objective_sections
+from fashreg_moml.log_sections import coverage_sections, objective_sections
 
 RECIPES = Path(__file__).parent / "recipes"
 
@@ -20,5 +20,5 @@ def fashreg_recipes() -> Mapping[str, Path]:
 
 @hookimpl
 def fashreg_report_sections(log: Sequence[Mapping[str, Any]]) -> Sequence[ReportSection]:
-    """The objectives, where the log tells of them."""
-    return objective_sections(log)
+    """The objectives, and the classes that were drawn, where the log tells of them."""
+    return [*objective_sections(log), *coverage_sections(log)]

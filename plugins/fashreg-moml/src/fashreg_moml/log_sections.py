@@ -1,4 +1,4 @@
-"""The three objectives in the report of a run: what they weigh, what they contribute, how near the proxies are."""
+"""In the report of a run: what the objectives weigh and contribute, how near the proxies are, which classes came."""
 
 from __future__ import annotations
 
@@ -12,12 +12,21 @@ Log = Sequence[Mapping[str, Any]]
 _CHARTS = (
     (
         "Share of what moves the rows, and of what moves the proxies",
-        {"pairs, on rows": "share[pair]", "repulsion, on proxies": "share[repulsion]"},
+        {
+            "pairs, on rows": "share[pair]",
+            "remembered pairs, on rows": "memory.share[pair]",
+            "repulsion, on proxies": "share[repulsion]",
+        },
         "of the summed norms of the gradients, in the step measured last; the rest is the proxy objective's",
     ),
     (
         "Weights",
-        {"pairs": "weight[pair]", "proxies": "weight[proxy]", "repulsion": "weight[repulsion]"},
+        {
+            "pairs": "weight[pair]",
+            "remembered pairs": "memory.weight[pair]",
+            "proxies": "weight[proxy]",
+            "repulsion": "weight[repulsion]",
+        },
         "what each value is multiplied with",
     ),
     (
@@ -49,6 +58,17 @@ def objective_sections(log: Log) -> list[ReportSection]:
         "objective where both have a say."
     )
     return [ReportSection("Three objectives", note, [chart for chart in charts if chart is not None])]
+
+
+def coverage_sections(log: Log) -> list[ReportSection]:
+    """A section on the classes that sampler two-relation drew, for the report of a run whose log tells of them."""
+    chart = _chart(
+        log,
+        "Share of all classes in the batches of an epoch so far",
+        {"classes": "coverage[classes]"},
+        "it begins anew with each epoch; what it reaches at the end is how much of the catalogue an epoch saw",
+    )
+    return [] if chart is None else [ReportSection("Which classes were drawn", "Sampler two-relation.", [chart])]
 
 
 def _chart(log: Log, title: str, series: Mapping[str, str], note: str) -> ReportChart | None:

@@ -19,11 +19,11 @@ from fashreg.losses.proxies import check_batch
 from fashreg.values import Embedded
 from fashreg_moml.combination import Rule, made
 from fashreg_moml.contribution import Contribution, less_opposed, measure, over_processes
-from fashreg_moml.fused import anchored_and_apart, sharpness_of
 from fashreg_moml.miner import Mining, TwoRelationMiner
+from fashreg_moml.objectives import pairs_of_batch, proxies_of_batch
 from fashreg_moml.parts import base_weights, check_numbers, join
 from fashreg_moml.proxies import class_sums, fill_from_means, grown, meet, set_proxies
-from fashreg_moml.relations import mined_pairs, own_proxies, with_virtual
+from fashreg_moml.remembered import Remembered
 
 NAMES = ("pair", "proxy", "repulsion")
 
@@ -54,6 +54,7 @@ class MultiObjectiveLoss(nn.Module):
 
     Shapes: batch (B, D), proxies (C K, D) owned by the proxy objective and read by all. With references (a memory) the
     weighed pair objective against them is the whole loss; proxies have no part in that call, and it counts as no step.
+    Balanced gives it a weight of its own, by its own gradient on the rows; other rules that of the batch's pairs.
     relevance belongs to references, (B, M). Corner cases: no pair leaves the proxy objective; one class is fine.
 
     See also: proxy-repulsion, multi-similarity, proxy-anchor (the parts), two-relation (a sampler that reads proxies).
@@ -133,7 +134,7 @@ class MultiObjectiveLoss(nn.Module):
         self._ramp_steps = round(ramp * epoch)
         self._miner = None if mining is None else TwoRelationMiner(mining, epsilon, virtual and self.accepts_references)
         self.weighing = made(rule, base, self.there, momentum, epoch or 100)
-        self.contribution = Contribution(momentum)
+        self.contribution, self.remembered = Contribution(momentum), Remembered(every, momentum)
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
         self.register_buffer("met", torch.zeros(num_classes, dtype=torch.bool))
         self.parts: dict[str, Tensor] = {}
@@ -196,33 +197,26 @@ class MultiObjectiveLoss(nn.Module):
 
     def _values(self, batch: Embedded) -> dict[str, Tensor]:
         """The objectives that take part, each a scalar with gradient; "nearest" is kept for the log."""
-        found = {"pair": self._pairs(batch)} if self.there[0] else {}
-        k, self._nearest = self.proxies_per_class, None
-        how = sharpness_of(self.proxy, self.repulsion, batch) if self.there[2] and k == 1 else None
-        if how is not None:
-            found["proxy"], found["repulsion"], self._nearest = anchored_and_apart(batch, self.proxies, how)
-            return found
-        found["proxy"] = self.proxy(batch, None, own_proxies(batch, self.proxies, k) if k > 1 else None)
-        if self.there[2]:
-            found["repulsion"] = self.repulsion.between(self.proxies, batch.labels)
-            self._nearest = self.repulsion.parts.get("nearest")
-        return found
-
-    def _pairs(self, batch: Embedded) -> Tensor:
-        """The pair objective on the pairs that the miner keeps, virtual positives among the references."""
-        virtual = self.virtual and self.accepts_references
-        given: tuple[Any, ...] = (batch,)
-        if self._miner is not None or virtual:
-            found = mined_pairs(batch, self.proxies, self.proxies_per_class, self._miner, self.eta_now(), virtual)
-            given = (batch, None, found[0]) if not len(found[1]) else (batch, *with_virtual(batch, *found))
-        value: Tensor = self.pair(*given)
-        return value
+        k, own = self.proxies_per_class, self.virtual and self.accepts_references
+        found: dict[str, Tensor] = {}
+        if self.there[0]:
+            found["pair"] = pairs_of_batch(self.pair, batch, self.proxies, k, self._miner, self.eta_now(), own)
+        others, self._nearest = proxies_of_batch(self.proxy, self.repulsion if self.there[2] else None, batch, k)
+        return found | others
 
     def _against(self, batch: Embedded, references: Embedded, relevance: Tensor | None) -> Tensor:
-        """The pair objective against remembered rows, with the weight that it has."""
+        """The pair objective against remembered rows, weighed; balanced by what it contributes itself."""
         value: Tensor = self.pair(batch, references, relevance)
-        self.parts = {"pair": value.detach()}
-        return self._weights().detach()[0] * value
+        weights = self._weights().detach()
+        weight, balanced = weights[0], self.rule == "balanced" and self.there[0]
+        if balanced:
+            if self.training and torch.is_grad_enabled():
+                self.remembered.learn(value, batch.vectors, self.weighing.base[0], self.contribution)
+            weight = self.remembered.weight(self.weighing.weights()[0]) * self._risen()
+        self.parts = {"pair": value.detach(), "weight[pair]": weight}
+        if balanced:
+            self.parts["share[pair]"] = self.remembered.share(weight, self.contribution, weights[1])
+        return weight * value
 
     def _weigh(self, values: Mapping[str, Tensor], batch: Embedded) -> Tensor:
         """The weights (3,); in training the rule learns from this step first."""
