@@ -11,11 +11,12 @@ from torch import Tensor
 
 from fashreg.assembly import spec_of
 from fashreg.errors import ModelError
-from fashreg.storage import load_weights, save_encoder
+from fashreg.storage import load_weights
 from fashreg.training.allocator import keep_freed_memory
 from fashreg.training.checkpoint import seed_everything
 from fashreg.training.freezing import Frozen, freeze
 from fashreg.training.interruption import Interrupted, StopRequest
+from fashreg.training.keeping import keep_carried, keep_model
 from fashreg.training.objective import Objective, embed_batch, loss_with_memory
 from fashreg.training.optimisation import Group, parameter_groups
 from fashreg.training.run import Run
@@ -36,13 +37,19 @@ class StandardLearner:
 
     Other learners are subclasses. Three moments are theirs: `before` and `after` an experience, and a `penalty` added
     to each batch's loss. Those who need more override `objective` (another way from a batch to a scalar), `groups`
-    (other parts that are trained), `stepped` (after each optimiser step) and `state_dict` with its counterpart.
+    (what is trained), `training_mode` (what rests), `stepped` (after each optimiser step), `state_dict` with its
+    counterpart, and `carry` with `take_up` (what a later run that learns on from here should know).
 
     Source: the usual loop of deep metric learning, e.g. Musgrave, Belongie, Lim, "A Metric Learning Reality Check",
         ECCV 2020, https://arxiv.org/abs/2003.08505; the memory's place in it: Wang, Zhang, Huang, Scott, CVPR 2020,
         https://arxiv.org/abs/1912.06798
     See also: xbm (memory).
     """
+
+    #: Whether it wants all experiences joined as one, instead of one after the other.
+    whole_stream: bool = False
+    #: Fields of TrainingBatch it cannot do without, beyond images, labels and ids.
+    needs: frozenset[str] = frozenset()
 
     session: Session
     frozen: Frozen
@@ -70,6 +77,10 @@ class StandardLearner:
     def stepped(self, step: int) -> None:
         """After optimiser step `step` (from 1)."""
 
+    def training_mode(self) -> None:
+        """Put the encoder into training mode, and what rests into evaluation mode. Called before every epoch."""
+        self.frozen.training_mode()
+
     def groups(self) -> list[Group]:
         """The parameters to train, as the optimiser takes them, each group with its `lr_factor`."""
         return parameter_groups(self.session.encoder, self.session.loss, self.session.trainer)
@@ -95,6 +106,15 @@ class StandardLearner:
         """Go on from `state_dict()`."""
         if state:
             raise ValueError(f"{type(self).__name__} keeps no state, the checkpoint holds {', '.join(state)}")
+
+    def carry(self) -> dict[str, Any]:
+        """What a later run that learns on from here should know beside the model; kept in the run folder."""
+        return {}
+
+    def take_up(self, state: Mapping[str, Any] | None) -> None:
+        """Learn on from an earlier run: its `carry()`; None: there is its model and no more. After `bind`, before the
+        first `learn`. A learner that cannot do without what is missing raises ModelError and says what to type.
+        """
 
     # ---- the loop ----
 
@@ -134,13 +154,15 @@ class StandardLearner:
                 self._checkpoint_if_due(run, stop, epoch_ended=True)
         self._settle(run)
         self.after(experience)
+        if self.session.folder is not None:
+            keep_carried(self.session.folder, self.carry())
         self.finished[experience.name] = run.report().as_dict()
         return run.report()
 
     def _epoch(self, run: Run, stop: StopRequest) -> None:
         """What is left of the present epoch."""
         memory = self.session.memory
-        self.frozen.training_mode()
+        self.training_mode()
         self.session.loss.train()
         with run.timed():
             for group in run.groups():
@@ -160,37 +182,32 @@ class StandardLearner:
         if self.session.evaluate is None:
             return
         encoder, processes = self.session.encoder, self.session.processes
-        processes.average_buffers(encoder)
+        self._average_buffers()
         with run.averaged():
             metrics = dict(self.session.evaluate(encoder, run.experience)) if processes.first else None
             metrics = processes.from_first(metrics)
             if metrics and run.judge(metrics):
                 self._best = {name: value.detach().clone() for name, value in encoder.state_dict().items()}
-                self._save_model(run)
+                keep_model(self.session, run)
 
     def _settle(self, run: Run) -> None:
         """Put the weights that count into the encoder: the best that were measured, else the last."""
         encoder, folder = self.session.encoder, self.session.folder
-        self.session.processes.average_buffers(encoder)
+        self._average_buffers()
         if run.position.best is None:
             if run.ema is not None:
                 run.ema.copy_to()
-            self._save_model(run)
+            keep_model(self.session, run)
         elif self._best is not None:
             encoder.load_state_dict(self._best)
         elif folder is not None:
             load_weights(encoder, folder.model)
         self._best = None
 
-    def _save_model(self, run: Run) -> None:
-        session = self.session
-        if session.folder is None or not session.folder.writes:
-            return
-        at = run.position
-        said = {**session.provenance, "experience": run.experience.name, "steps": at.step, "seed": session.seed}
-        save_encoder(
-            session.encoder, session.folder.model, recipe=session.recipe, metrics=at.metrics or None, provenance=said
-        )
+    def _average_buffers(self) -> None:
+        """Running statistics equal on all processes; those of what rests are left alone, to the bit."""
+        leaves = [m for m in self.session.encoder.modules() if m.training and next(m.children(), None) is None]
+        self.session.processes.average_buffers(torch.nn.ModuleList(leaves))
 
     # ---- checkpoints ----
 

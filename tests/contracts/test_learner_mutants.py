@@ -15,6 +15,7 @@ from torch import Tensor
 from fashreg.learners.standard import StandardLearner
 from fashreg.testing.learner import LearnerContract
 from fashreg.testing.tiny_run import CrashError
+from fashreg.training.keeping import keep_model
 from fashreg.training.objective import Objective
 from fashreg.training.optimisation import Group, Optimisation
 from fashreg.training.run import Run
@@ -105,7 +106,7 @@ class KeepsTheLastWeights(Sound):
     """The best weights are measured and not put back."""
 
     def _settle(self, run: Run) -> None:
-        self._save_model(run)
+        keep_model(self.session, run)
 
 
 class BeginsTwice(Sound):
