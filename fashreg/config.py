@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from fashreg.component import nearest
 from fashreg.config_data import DataConfig
+from fashreg.config_stream import StreamConfig
 from fashreg.config_trainer import TrainerConfig
 from fashreg.errors import RecipeError
 from fashreg.licences import checked_licence
@@ -64,6 +65,7 @@ class Recipe(BaseModel):
     memory: ComponentConfig | None = Field(None, description="embeddings of earlier batches, or null")
     sampler: ComponentConfig = Field(ComponentConfig(name="class-balanced"), description="who meets in a batch")
     learner: ComponentConfig = Field(ComponentConfig(name="standard"), description="the way to learn")
+    stream: StreamConfig | None = Field(None, description="learn in increments: one experience after another")
     evaluators: Annotated[list[ComponentConfig], Field(min_length=1)] = Field(
         default_factory=lambda: [ComponentConfig(name="retrieval")],
         description="what is measured; the first one's primary metric chooses the best checkpoint",

@@ -54,7 +54,8 @@ class Head(Protocol):
 
     takes: "pooled" (B, F) or "map" (B, C, h, w). unit: rows of the output have length 1.
     tasks: names of the tasks it serves, () for a head that serves one. A task added later leaves the
-    others as they were, bit for bit.
+    others as they were, bit for bit. It may have `head_of(task)`: the nn.Module that alone decides that task's vectors;
+    with it, an index of one task stays valid when other tasks come or learn.
     """
 
     in_dim: int
@@ -182,6 +183,8 @@ class Learner(Protocol):
     """A way to learn: sees the encoder, the loss, the memory and the data together. Resumable bit for bit on CPU.
 
     On resume `before` is called anew for every experience up to the present one, then the saved state is put back.
+    It may have `needs`: fields of TrainingBatch it cannot do without, as a loss has; `whole_stream` = True: it is given
+    all experiences of a stream as one, with `parts`. What it spends beside the steps, it tells `session.cost`.
     """
 
     def bind(self, session: Any) -> Self: ...  # fashreg.training.session.Session, the parts; before the first learn

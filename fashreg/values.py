@@ -224,7 +224,8 @@ class Experience:
     """One stretch of learning: ordinary training is a stream of one. Tables are `fashreg.data.table.Table`.
 
     name: what the report calls it. train, validation: tables (validation may be None). task: the head or attribute
-    that this experience teaches, None when the model has a single head.
+    that this experience teaches, None when the model has a single head. parts: made of several, whose batches are dealt
+    in turn, each with its own task; then `train` is None, and it is measured on the parts' validation tables.
     """
 
     name: str
@@ -232,3 +233,4 @@ class Experience:
     validation: Any | None = None
     task: str | None = None
     extra: dict[str, Any] = field(default_factory=dict)
+    parts: tuple[Experience, ...] = ()

@@ -25,6 +25,7 @@ LEVELS = {
             "config",
             "config_data",
             "config_trainer",
+            "config_stream",
             "formats",
             "hookspecs",
             "licences",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -78,16 +78,51 @@ class Table:
         file, the size and the last 64 bytes, which differ in nearly all pictures that differ. Neither the folder nor
         the files' times count, so a copy of the data has the same fingerprint.
         """
-        files = [_size_and_end(path) for path in self.paths]
         names = [*self.label_names, ""]
         digest = hashlib.sha256(b"fashreg table 1")
-        for column in (self.images, files, [names[code] for code in self.labels], self.ids.tolist(), self.texts):
+        for column in (self.images, self._files, [names[code] for code in self.labels], self.ids.tolist(), self.texts):
             _feed(digest, column)
         for name, (codes, values) in sorted(self.attributes.items()):
             _feed(digest, [name, *(([*values, ""])[code] for code in codes)])
         for column in (self.query, self.gallery, self.boxes):
             _feed(digest, None if column is None else column.tolist())
         return digest.hexdigest()
+
+    @cached_property
+    def pictures_fingerprint(self) -> str:
+        """sha256 over what decides the pictures alone, row by row: paths as written, files, boxes. Tables of the same
+        rows with other labels have the same.
+        """
+        digest = hashlib.sha256(b"fashreg pictures 1")
+        for column in (self.images, self._files, None if self.boxes is None else self.boxes.tolist()):
+            _feed(digest, column)
+        return digest.hexdigest()
+
+    @cached_property
+    def _files(self) -> list[str]:
+        return [_size_and_end(path) for path in self.paths]
+
+    def labelled_by(self, attribute: str, values: Sequence[str] | None = None) -> Self:
+        """The rows where an attribute is known, with its values as the labels, 0..C-1 in the order of their codes.
+
+        It is the only attribute that the new table has. values: only rows with these. Raises DataError without rows.
+        """
+        codes, names = self.attributes[attribute]
+        kept = np.array([values is None or name in values for name in [*names, ""]], dtype=np.bool_) & (
+            np.arange(len(names) + 1) < len(names)
+        )
+        where = np.flatnonzero(kept[codes])
+        if not len(where):
+            raise DataError(f"{self.source}: no row has a value of attribute {attribute!r}", column=attribute)
+        named = replace(
+            self,
+            source=f"{self.source}, attribute {attribute!r}",
+            labels=codes,
+            label_names=names,
+            attributes={attribute: self.attributes[attribute]},
+            protocol_name=None,
+        )
+        return named.take(where)
 
     def take(self, rows: str | NDArray[Any] | list[int], *, dense: bool = True) -> Self:
         """Some rows: a value of the split column, a boolean mask (N,), or positions (any order).

@@ -55,6 +55,11 @@ class Parts:
     replaced: dict[str, Any] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def needs(self) -> frozenset[str]:
+        """What the loss or the learner must find in every batch."""
+        return frozenset(self.loss.needs) | frozenset(getattr(self.learner, "needs", ()))
+
     def make_sampler(self, experience: Experience, processes: Processes) -> Sampler:
         """The sampler of an experience for this process."""
         facts = {**self.facts, **_table_facts(experience.train), "rank": processes.rank, "world_size": processes.size}
@@ -63,7 +68,7 @@ class Parts:
 
     def session(self, recipe: Recipe, document: Mapping[str, Any], folder: Any, *, quiet: bool = False) -> Session:
         """What the learner is bound to."""
-        views = 2 if "second_view" in self.loss.needs else 1
+        views = 2 if "second_view" in self.needs else 1
 
         def evaluate(encoder: Encoder, experience: Experience) -> Mapping[str, float]:
             if experience.validation is None:
@@ -208,11 +213,13 @@ def _check_together(recipe: Recipe, tables: Tables, parts: Parts) -> None:
         "texts": tables.train.texts is not None,
         "attributes": bool(tables.train.attributes),
     }
-    for need in sorted(parts.loss.needs):
+    for need in sorted(parts.needs):
         if not has.get(need, False):
+            who = "loss" if need in parts.loss.needs else "learner"
             column = {"texts": "data.text=COLUMN", "attributes": "data.attributes=[COLUMN, ...]"}.get(need, need)
             raise RecipeError(
-                f"loss {recipe.loss.name!r} needs {need}, and the recipe names none: --set {column}", field="loss"
+                f"{who} {getattr(recipe, who).name!r} needs {need}, and the recipe names none: --set {column}",
+                field=who,
             )
     if not getattr(parts.loss, "moves_batch", True):
         raise RecipeError(

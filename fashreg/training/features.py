@@ -37,14 +37,14 @@ def frozen_features(
 
     views: how many variations of each picture are kept; view v is what epoch v of the dataset shows. preparation:
     what the pictures' preparation depends on beside the input spec, as plain data. Kept under the fingerprints of
-    frozen weights, preparation and table.
+    frozen weights, preparation and pictures; labels do not count.
     """
     spec = encoder.input_spec
     key = {
         "steps": steps_fingerprint(encoder.backbone, encoder.head.takes, cut),
         "input": [*spec.size, *spec.mean, *spec.std, spec.interpolation, spec.crop],
         "preparation": preparation,
-        "table": dataset.table.fingerprint,
+        "pictures": dataset.table.pictures_fingerprint,
     }
 
     def compute(view: int) -> Iterator[Tensor]:

@@ -23,12 +23,15 @@ class Objective(NamedTuple):
 def embed_batch(session: Session, batch: TrainingBatch) -> tuple[Embedded, Embedded | None]:
     """This process's rows with gradient, and those of the second view if there is one; float32 also under autocast.
 
-    Both views pass through the encoder as one batch.
+    Both views pass through the encoder as one batch. What it costs is counted.
     """
     encoder, count = session.encoder, len(batch)
     images = batch.images if batch.second_view is None else torch.cat([batch.images, batch.second_view])
     with session.processes.autocast():
         vectors = encoder(images, batch.task, batch.stage)
+    session.cost.forward(len(images))
+    if vectors.requires_grad:
+        session.cost.backward(len(images))
     if vectors.dtype in (torch.float16, torch.bfloat16):
         vectors = vectors.float()
     rows = Embedded(vectors[:count], batch.labels, batch.ids, unit=encoder.head.unit)

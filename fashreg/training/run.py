@@ -29,6 +29,13 @@ class Run:
     def __init__(self, session: Session, experience: Experience, frozen: Frozen, groups: list[Group]) -> None:
         self.session, self.processes, self.experience = session, session.processes, experience
         self.config = session.trainer
+        session.cost.begin(experience.name)
+        if experience.parts and session.memory is not None:
+            raise RecipeError(
+                "batches of several tasks come in turn, and a memory would compare rows of different tasks: "
+                "--set memory=null",
+                field="memory",
+            )
         self.source = session.source(experience, frozen, session.processes)
         if len(self.source) == 0:
             raise RecipeError(f"{experience.name}: an epoch has no batch; lower trainer.batch_size")
@@ -73,6 +80,7 @@ class Run:
         at.batch += len(group)
         at.step += 1
         at.images += sum(len(batch) for batch in group) * self.processes.size
+        self.session.cost.tuples(sum(self._tuples(batch) for batch in group))
         self.log.add(show_proxies(self.session.loss, self.source.sampler, at, ended=self.epoch_done))
         if at.step % self.config.log_every == 0 or at.step == self.total:
             self._count_time()
@@ -112,6 +120,7 @@ class Run:
         if self._started is not None:
             now = time.perf_counter()
             self.position.seconds += now - self._started
+            self.session.cost.seconds(now - self._started)
             self._started = now
 
     def judge(self, metrics: Mapping[str, float]) -> bool:
@@ -138,6 +147,8 @@ class Run:
         """What came of it."""
         at = self.position
         per_epoch = max(1, len(self.source))
+        cost = self.session.cost
+        cost.keeps("encoder", parameters=sum(p.numel() for p in self.session.encoder.parameters()))
         return LearnReport(
             experience=self.experience.name,
             steps=at.step,
@@ -150,6 +161,7 @@ class Run:
             best_step=at.best_step,
             stopped_early=at.stopped_early,
             history=list(at.history),
+            cost=cost.of(self.experience.name).as_dict(),
         )
 
     def state_dict(self) -> dict[str, Any]:
@@ -165,6 +177,7 @@ class Run:
             "optimisation": self.optimisation.state_dict(),
             "ema": None if self.ema is None else self.ema.state_dict(),
             "sampler": sampler.state_dict(),
+            "cost": session.cost.state_dict(),
             "random": self.processes.collect(random_state()),
             "log_size": 0 if session.folder is None else session.folder.log_size(),
         }
@@ -183,6 +196,8 @@ class Run:
             self.source.sampler.load_state_dict(state["sampler"])
             self.position = Position(**state["position"])
             everyone = state["random"]
+            if "cost" in state:  # checkpoints of older releases have none
+                session.cost.load_state_dict(state["cost"])
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise ModelError(f"the checkpoint does not fit the recipe: {error}") from error
         if len(everyone) != self.processes.size:
@@ -191,6 +206,11 @@ class Run:
         self.log.resumed(self.position)
         if session.folder is not None:
             session.folder.cut_log(int(state["log_size"]))
+
+    def _tuples(self, batch: TrainingBatch) -> int:
+        """Training tuples in a batch: two pictures each for a loss that pairs the halves of a batch, else one."""
+        halves = getattr(self.session.loss, "mode", "") == "pairs" and batch.second_view is None
+        return len(batch) // 2 if halves else len(batch)
 
     def _placed(self, batch: TrainingBatch) -> TrainingBatch:
         """The batch on this process's device, once it is known to hold what the loss needs."""

@@ -10,6 +10,7 @@ from fashreg.config_trainer import TrainerConfig
 from fashreg.encoder import Encoder
 from fashreg.errors import RecipeError
 from fashreg.interfaces import Sampler
+from fashreg.training.cost import CostCounter
 from fashreg.training.freezing import Frozen
 from fashreg.training.processes import Processes
 from fashreg.training.run_folder import RunFolder
@@ -42,7 +43,8 @@ class Session:
     loss, memory: nn.Modules that keep the contracts in fashreg.interfaces. processes: by default those of torchrun.
     source: makes the batches of an experience. evaluate: None means that nothing is measured and the last weights are
     kept. primary: the metric that chooses the best weights, larger is better. folder: from `open_run`; None keeps
-    nothing on disk. recipe, provenance: plain data saved with the model. quiet: no progress on the terminal.
+    nothing on disk. recipe, provenance: plain data saved with the model. quiet: no progress on the terminal. cost:
+    counts what learning costs.
     """
 
     encoder: Encoder
@@ -58,6 +60,7 @@ class Session:
     recipe: Mapping[str, Any] | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
     quiet: bool = False
+    cost: CostCounter = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
         trainer = self.trainer
@@ -65,6 +68,8 @@ class Session:
             where = None if self.folder is None else self.folder.path
             self.processes = Processes(trainer.precision, trainer.trackers, where)
         size = self.processes.size
+        if self.cost is None:
+            self.cost = CostCounter(size)
         if trainer.batch_size % size:
             raise RecipeError(
                 f"trainer.batch_size {trainer.batch_size} cannot be shared equally by {size} processes: give "
@@ -94,7 +99,8 @@ class LearnReport:
     """What came of one experience. seconds and images_per_second: of the training steps alone, over all processes.
 
     metrics: of the weights that were kept (best on the primary metric, or the last), empty when nothing was measured.
-    best: the primary metric of those, best_step their optimiser step. history: every evaluation, in order.
+    best: the primary metric of those, best_step their optimiser step. history: every evaluation, in order. cost: what
+    this experience cost, as `fashreg.training.cost.Cost` counts.
     """
 
     experience: str
@@ -108,6 +114,7 @@ class LearnReport:
     best_step: int | None = None
     stopped_early: bool = False
     history: list[dict[str, Any]] = field(default_factory=list)
+    cost: dict[str, float] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON."""

@@ -18,6 +18,7 @@ from fashreg.errors import RecipeError
 from fashreg.interfaces import Sampler
 from fashreg.training.features import Announce, frozen_features
 from fashreg.training.freezing import Frozen
+from fashreg.training.interleaved import InterleavedSource
 from fashreg.training.processes import Processes
 from fashreg.training.session import MakeSource, Source
 from fashreg.values import Experience, TrainingBatch
@@ -37,13 +38,15 @@ def table_source(
     views: int = 1,
     announce: Announce | None = None,
 ) -> MakeSource:
-    """How a session gets the batches of experiences whose `train` is a Table.
+    """How a session gets the batches of experiences whose `train` is a Table, or that have parts of this kind.
 
     data: augmentation, threads, decoded pictures. trainer: for its cache. seed: of the augmentation. views: 2 for a
     second view per picture. announce: told before something large is written to the cache.
     """
 
     def make(experience: Experience, frozen: Frozen, processes: Processes) -> Source:
+        if experience.parts:
+            return InterleavedSource([make(part, frozen, processes) for part in experience.parts], seed)
         if not processes.first:
             processes.wait()  # the first process fills the caches
         dataset = _dataset(experience, data, encoder, seed, views, announce, varied=_varied(trainer))
