@@ -12,6 +12,7 @@ import yaml
 from fashreg.errors import ModelError
 from fashreg.jobs.evaluation_folder import load_evaluation
 from fashreg.jobs.evaluation_result import Evaluation, Item
+from fashreg.jobs.stream_record import STREAM, StreamRecord, read_record
 from fashreg.strict_json import parse_json, read_json
 from fashreg.strict_yaml import read_yaml
 from fashreg.training.run_folder import ENVIRONMENT, METRICS, MODEL, RECIPE
@@ -27,7 +28,7 @@ class Subject:
     """Everything that was found. Absent parts are None or empty.
 
     before: the metrics before the first step. steps, checks: lines of the training log. training: what the learner
-    reported. model: the run's model folder.
+    reported. model: the run's model folder. stream: what a run over several experiences measured after each.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Subject:
     recipe: Mapping[str, Any] = field(default_factory=dict)
     environment: Mapping[str, Any] = field(default_factory=dict)
     model: Path | None = None
+    stream: StreamRecord | None = None
 
     @property
     def is_run(self) -> bool:
@@ -85,6 +87,7 @@ def _with_run(subject: Subject, run: Path) -> Subject:
         recipe=_recipe(run / RECIPE),
         environment=_object(run / ENVIRONMENT),
         model=run / MODEL if (run / MODEL).is_dir() else None,
+        stream=read_record(run / STREAM) if (run / STREAM).is_file() else None,
     )
 
 

@@ -14,14 +14,16 @@ from fashreg.jobs.evaluation_result import Evaluation, Item, StoredVectors
 from fashreg.jobs.opening import Model, open_model
 from fashreg.report.answers import Answers, read_answers
 from fashreg.report.charts import Chart, histogram, line_chart, training_charts
+from fashreg.report.contents import contents_of, findings_of
 from fashreg.report.embedding_map import Method, draw_map
 from fashreg.report.groups import attribute_tables, class_table, slice_tables, whole_attributes
+from fashreg.report.increments import increments_of
 from fashreg.report.page import render, write_page
 from fashreg.report.sections import plugin_sections
 from fashreg.report.settings import configuration_of, environment_of, headline, lede_of, protocol_of, training_line
 from fashreg.report.subject import ABOUT, Subject, read_subject
-from fashreg.report.suspects import Suspects, find_suspects
-from fashreg.report.suspects_shown import ShownSuspects, show_suspects
+from fashreg.report.suspects import find_suspects
+from fashreg.report.suspects_shown import show_suspects
 from fashreg.report.thumbnails import Thumbnails
 
 MOST_EMBEDDED = 20_000
@@ -59,6 +61,7 @@ def report_html(subject: Subject, *, model: Model | None = None, method: Method 
         **_groups(evaluation, items),
         "charts": training_charts(subject.steps, subject.checks),
         "training_line": training_line(subject),
+        "increments": increments_of(subject.stream),
         "answers": answers,
         "suspects": None if found is None else show_suspects(found, thumbnails),
         "map": None if stored is None else draw_map(stored, items, thumbnails, method),
@@ -76,8 +79,8 @@ def report_html(subject: Subject, *, model: Model | None = None, method: Method 
         subject=subject,
         title=subject.name,
         lede=lede_of(subject),
-        findings=_findings(content, found),
-        contents=_contents(content),
+        findings=findings_of(content, found),
+        contents=contents_of(content),
         **content,
     )
 
@@ -196,54 +199,6 @@ def _gaps(subject: Subject, stored: StoredVectors | None) -> list[str]:
             f"again, of at most {MOST_EMBEDDED:,} pictures."
         )
     return gaps
-
-
-def _findings(content: Mapping[str, Any], found: Suspects | None) -> list[tuple[str, str]]:
-    """What stands out, as (where, sentence)."""
-    said: list[tuple[str, str]] = []
-    classes, answers = content["classes"], content["answers"]
-    if classes is not None and len(classes.rows) > 1:
-        worst = classes.rows[0]
-        queries = _count(worst.support, "query", "queries")
-        said.append(("classes", f"Worst class: {worst.name}, {classes.metrics[0]} {worst.values[0]:.3f} ({queries})"))
-    if answers is not None and answers.confusions:
-        top = answers.confusions[0]
-        said.append(("queries", f"Most often mistaken: {top.asked} for {top.given}, {top.count} times"))
-    if found is not None:
-        shown: ShownSuspects = content["suspects"]
-        if shown.files_twice:
-            said.append(("suspects", f"{_count(shown.files_twice, 'pair', 'pairs')} of pictures are one file twice"))
-        if shown.likely_different:
-            pairs = _count(shown.likely_different, "pair of near-equal pictures", "pairs of near-equal pictures")
-            said.append(("suspects", f"{pairs} with different labels"))
-        if found.doubts:
-            said.append(
-                ("suspects", f"{_count(len(found.doubts), 'picture lies', 'pictures lie')} among another class")
-            )
-    return said
-
-
-def _count(number: int, one: str, many: str) -> str:
-    return f"{number:,} {one if number == 1 else many}"
-
-
-_SECTIONS = (
-    ("metrics", "Metrics", ("metrics",)),
-    ("training", "Training", ("charts",)),
-    ("classes", "Classes", ("classes",)),
-    ("attributes", "Attributes", ("attributes", "whole")),
-    ("queries", "Queries", ("answers",)),
-    ("suspects", "Suspects", ("suspects",)),
-    ("map", "Embedding map", ("map",)),
-    ("gaps", "What is not here", ("gaps",)),
-)
-
-
-def _contents(content: Mapping[str, Any]) -> list[tuple[str, str]]:
-    there = [(anchor, name) for anchor, name, keys in _SECTIONS if any(content[key] for key in keys)]
-    after = 1 + max((i for i, (anchor, _) in enumerate(there) if anchor in ("metrics", "training")), default=-1)
-    there[after:after] = [(section.anchor, section.title) for section in content["sections"]]
-    return [("summary", "Summary"), *there, ("setting", "Setting")]
 
 
 def _yaml(recipe: Mapping[str, Any]) -> str:
