@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from fashreg.encoder.embedding import Items, embed_items
-from fashreg.encoder.fingerprint import fingerprint
+from fashreg.encoder.embedding import Items, embed_items, embed_items_by_task
+from fashreg.encoder.fingerprint import fingerprint, task_fingerprint
 from fashreg.hub.origin import Origin
 from fashreg.values import InputSpec
 
@@ -116,6 +116,34 @@ class Encoder(nn.Module):
             progress=progress,
         )
 
+    def embed_tasks(
+        self,
+        items: Items,
+        tasks: Sequence[str] | None = None,
+        *,
+        batch_size: int = 64,
+        workers: int | None = None,
+        column: str | None = None,
+        stage: int = 0,
+        progress: bool = False,
+    ) -> dict[str, Tensor]:
+        """Task -> embeddings (N, D): pictures pass the trunk once, and every head answers.
+
+        tasks: which, default all of the head's. The vectors are to the bit those of `embed(items, task=...)`, whose
+        other arguments these are. All are in memory at once: N * D * 4 bytes for each task. ValueError for a task that
+        the head does not serve, and for a head without tasks.
+        """
+        return embed_items_by_task(
+            self,
+            items,
+            tasks,
+            batch_size=batch_size,
+            workers=workers,
+            column=column,
+            stage=stage,
+            progress=progress,
+        )
+
     @contextmanager
     def evaluating(self) -> Iterator[None]:
         """Within the block the encoder is in evaluation mode; afterwards each module is in the mode it was in."""
@@ -127,9 +155,16 @@ class Encoder(nn.Module):
             for module, training in modes.items():
                 module.training = training
 
-    def fingerprint(self) -> str:
-        """sha256 over architecture, preprocessing and weights; independent of files, devices and versions."""
-        return fingerprint(self.backbone, self.head, self.input_spec)
+    def fingerprint(self, task: str | None = None) -> str:
+        """sha256 over architecture, preprocessing and weights; independent of files, devices and versions.
+
+        task: only what makes that task's vectors counts: the trunk, the task's head and the preprocessing. It stays
+        when other tasks come or learn. A head without tasks has the one fingerprint, whatever the task.
+        ValueError for a task that the head does not serve.
+        """
+        if task is None or not self.head.tasks:
+            return fingerprint(self.backbone, self.head, self.input_spec)
+        return task_fingerprint(self.backbone, self.head, self.input_spec, task)
 
     def push_to_hub(
         self,

@@ -38,6 +38,25 @@ def fingerprint(backbone: nn.Module, head: nn.Module, input_spec: InputSpec) -> 
     return digest.hexdigest()
 
 
+def task_fingerprint(backbone: nn.Module, head: Any, input_spec: InputSpec, task: str) -> str:
+    """sha256 over what makes one task's vectors: the backbone, the module `head.head_of(task)`, the input spec.
+
+    Other tasks do not count, nor does the task's name (unless its head is told it). A head without `head_of` counts
+    whole, and with the task's name. ValueError for a task that the head does not serve.
+    """
+    if task not in head.tasks:
+        raise ValueError(f"no task {task!r}; the tasks are {', '.join(head.tasks)}")
+    if not hasattr(head, "head_of"):
+        return hashlib.sha256(f"fashreg task 1 {fingerprint(backbone, head, input_spec)} {task}".encode()).hexdigest()
+    alone = head.head_of(task)
+    digest = hashlib.sha256(b"fashreg task 1")
+    said = [_architecture(backbone), _architecture(head)["name"], _architecture(alone), asdict(input_spec)]
+    digest.update(json.dumps(said, sort_keys=True).encode())
+    for part, module in (("backbone", backbone), ("head", alone)):
+        _feed(digest, part, module)
+    return digest.hexdigest()
+
+
 def _feed(digest: Any, part: str, module: nn.Module) -> None:
     for name, tensor in sorted(module.state_dict().items()):
         values = tensor.detach().cpu().contiguous()

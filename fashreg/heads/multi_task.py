@@ -83,10 +83,15 @@ class MultiTaskHead(nn.Module):
         """(B, F), or (B, C, h, w) for heads on maps, -> (B, D) of that task. Raises ValueError for an unknown task."""
         if task is None and len(self.tasks) == 1:
             task = self.tasks[0]
+        vectors: Tensor = self.head_of(task)(features)
+        return vectors
+
+    def head_of(self, task: str | None) -> nn.Module:
+        """The module that alone makes this task's vectors. Raises ValueError for an unknown task."""
         if task not in self.tasks:
             raise ValueError(self._no_such(task))
-        vectors: Tensor = self.heads[_key(task)](features)
-        return vectors
+        found: nn.Module = self.heads[_key(task)]
+        return found
 
     def joined(self, features: Tensor) -> Tensor:
         """One vector for all tasks, (B, T * D): the inner product of two is the mean of the tasks' inner products."""

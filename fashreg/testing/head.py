@@ -209,6 +209,14 @@ class MultiTaskHeadContract(HeadContract):
         train_step(head, "new")
         assert not torch.equal(head.eval()(features_for(head), "new"), before)
 
+    def test_what_head_of_gives_alone_decides_the_task(self, head: Any) -> None:
+        head.eval()
+        for task in head.tasks if hasattr(head, "head_of") else ():
+            rows, alone = head(features_for(head), task), state_of(head.head_of(task))
+            shaken(head)
+            head.head_of(task).load_state_dict(alone)
+            assert torch.equal(head(features_for(head), task), rows), f"{task} depends on more than head_of says"
+
     def test_a_known_task_cannot_be_added_again(self, head: Any) -> None:
         state = state_of(head)
         with pytest.raises(ValueError, match=head.tasks[0]):

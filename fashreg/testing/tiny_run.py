@@ -16,6 +16,7 @@ from torch import Tensor
 from fashreg.backbones.timm import TimmBackbone
 from fashreg.config_trainer import TrainerConfig
 from fashreg.encoder import Encoder
+from fashreg.heads.multi_task import MultiTaskHead
 from fashreg.heads.projection import ProjectionHead
 from fashreg.losses.infonce import InfoNCELoss
 from fashreg.memories.xbm import XBMMemory
@@ -77,6 +78,12 @@ def tiny_encoder(model: str = "test_efficientnet", seed: int = 0) -> Encoder:
     """A toy network with batch norm (test_efficientnet) or without (test_convnext), D = 8."""
     backbone = TimmBackbone(model, weights=None, image_size=SIDE, seed=seed)
     return Encoder(backbone, ProjectionHead(DIM, in_dim=backbone.out_dim, seed=seed))
+
+
+def tiny_encoder_of_tasks(*tasks: str, model: str = "test_efficientnet", seed: int = 0) -> Encoder:
+    """The same with a head for each task."""
+    backbone = TimmBackbone(model, weights=None, image_size=SIDE, seed=seed)
+    return Encoder(backbone, MultiTaskHead(tasks, out_dim=DIM, in_dim=backbone.out_dim, seed=seed))
 
 
 def tiny_trainer(**changes: Any) -> TrainerConfig:

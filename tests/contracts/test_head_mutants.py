@@ -179,6 +179,17 @@ class SharedStatistics(SoundTasks):
         return super().forward(features, task)
 
 
+class SharedLayer(SoundTasks):
+    """A layer that all tasks share comes before the heads that `head_of` gives."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shared = nn.Linear(7, 7)
+
+    def forward(self, features: Tensor, task: str | None = None) -> Tensor:
+        return super().forward(self.shared(features), task)
+
+
 class NothingLearns(SoundTasks):
     """Heads are made without gradient."""
 
@@ -294,6 +305,7 @@ FAULTS: dict[type[Any], str] = {
     OneTableForAll: "test_a_task_added_later_leaves_the_others_bit_identical",
     StartsAgain: "test_a_task_added_later_leaves_the_others_bit_identical",
     GlobalRandomness: "test_a_task_added_later_leaves_the_others_bit_identical",
+    SharedLayer: "test_what_head_of_gives_alone_decides_the_task",
     NewTaskInTraining: "test_an_added_task_is_as_good_as_the_first",
     NewTaskInFloat: "test_an_added_task_is_as_good_as_the_first",
     AddsTwice: "test_a_known_task_cannot_be_added_again",
