@@ -127,7 +127,7 @@ def test_everything_that_makes_the_vectors_is_in_the_tasks_fingerprint(part: str
         next(b for n, b in encoder.backbone.named_buffers() if n.endswith("running_mean")).add_(1e-3)
     else:
         encoder = Encoder(
-            encoder.backbone, encoder.head, input_spec=type(encoder.input_spec)(size=(SIDE, SIDE), crop=1)
+            encoder.backbone, encoder.head, input_spec=InputSpec(size=(SIDE, SIDE), crop=1.0)
         )
     assert encoder.fingerprint("colour") != before
 

@@ -23,8 +23,8 @@ from fashreg.jobs.evaluation_result import Evaluation, Neighbours
 from fashreg.jobs.evaluation_tally import Tally, stored_vectors
 from fashreg.jobs.opening import Model, open_model, open_table
 from fashreg.jobs.reranking import rerankers_of
+from fashreg.jobs.task_vectors import TaskVectors
 from fashreg.protocol import Protocol
-from fashreg.training.features import embed_table
 from fashreg.values import Rankings
 
 __all__ = ["Evaluation", "evaluate", "evaluate_table", "evaluate_vectors"]
@@ -101,20 +101,17 @@ def evaluate_table(
 ) -> Evaluation:
     """Measure an encoder on the rows of a table that is already read.
 
-    trainer: during training; with its `cache: features`, what is frozen runs once for all evaluations.
+    trainer: during training; with its `cache: features`, what is frozen runs once for all evaluations. Attributes that
+    are tasks of the head share a pass of the trunk, as many as fit in memory.
     """
-    tasks = set(encoder.head.tasks)
-    kept: dict[str | None, Tensor] = {}
+    tasks = encoder.head.tasks
+    asked = [
+        a if a in tasks else task for e in evaluators for a in (table.attributes if hasattr(e, "combine") else [task])
+    ]
+    made = TaskVectors(encoder, table, asked, trainer=trainer, batch_size=batch_size, progress=progress)
 
     def vectors(attribute: str | None) -> Tensor:
-        chosen = attribute if attribute in tasks else task
-        if chosen not in kept:
-            kept.clear()  # one attribute's vectors at a time
-            if trainer is None:
-                kept[chosen] = encoder.embed(table, batch_size=batch_size, task=chosen, progress=progress)
-            else:
-                kept[chosen] = embed_table(encoder, table, trainer, batch_size=batch_size, task=chosen)
-        return kept[chosen]
+        return made(attribute if attribute in tasks else task)
 
     chosen = asking or Asking()
     found = _Judging(vectors, table, chosen).evaluation(evaluators, config, task)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -20,6 +20,7 @@ from fashreg.training.freezing import cut_of
 Announce = Callable[[str], None]
 _KEPT: dict[str, Kept] = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
 _BATCH = 64  # pictures that pass through the frozen steps together
+_PART = 1024  # kept pictures that are read at once
 
 
 def frozen_features(
@@ -71,15 +72,42 @@ def embed_table(
     """Embeddings (N, D) of a table for evaluation during training: as `Encoder.embed`, with `cache: features` from
     the kept output of what is frozen. Weights of the frozen part that changed are noticed and run again.
     """
+    kept = _kept_features(encoder, table, trainer, workers, announce)
+    if kept is None:
+        return encoder.embed(table, batch_size=batch_size, task=task, workers=workers)
+    cut, parts = kept
+    return torch.cat([encoder.embed(part, stage=cut, task=task, batch_size=256) for part in parts])
+
+
+def embed_table_tasks(
+    encoder: Encoder,
+    table: Table,
+    trainer: TrainerConfig,
+    tasks: Sequence[str],
+    *,
+    batch_size: int = 64,
+    workers: int | None = None,
+    announce: Announce | None = None,
+) -> dict[str, Tensor]:
+    """The same for several tasks in one pass, as `Encoder.embed_tasks`."""
+    kept = _kept_features(encoder, table, trainer, workers, announce)
+    if kept is None:
+        return encoder.embed_tasks(table, tasks, batch_size=batch_size, workers=workers)
+    cut, parts = kept
+    made = [encoder.embed_tasks(part, tasks, stage=cut, batch_size=256) for part in parts]
+    return {task: torch.cat([part[task] for part in made]) for task in tasks}
+
+
+def _kept_features(
+    encoder: Encoder, table: Table, trainer: TrainerConfig, workers: int | None, announce: Announce | None
+) -> tuple[int, Iterator[Tensor]] | None:
+    """The cut, and what the frozen steps give for the table, by parts; None where nothing frozen is kept."""
     cut = cut_of(encoder, trainer.freeze) if trainer.cache == "features" else 0
     if cut == 0:
-        return encoder.embed(table, batch_size=batch_size, task=task, workers=workers)
+        return None
     plain = TableDataset(table, evaluation_transform(encoder.input_spec))
     features = frozen_features(
         encoder, plain, cut, trainer, views=1, preparation={"as": "evaluation"}, workers=workers, announce=announce
     )
-    parts = [
-        encoder.embed(features.read(range(i, min(i + 1024, len(table)))).float(), stage=cut, task=task, batch_size=256)
-        for i in range(0, len(table), 1024)
-    ]
-    return torch.cat(parts)
+    starts = range(0, len(table), _PART)
+    return cut, (features.read(range(i, min(i + _PART, len(table)))).float() for i in starts)
