@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,8 @@ class StreamRecord:
     experiences: in the order they come; a run that still goes has fewer rows. columns: whose queries, A of them; the
     experiences, unless one teaches several. map, recall: (T, A), None = not measured. queries, chance: how many, and
     the mean average precision of a random ranking. cost: of each experience on its own, None = not known. summary:
-    numbers over the matrix, None = not defined for it.
+    numbers over the matrix, None = not defined for it. data: column -> sha256 of the rows that its queries come from;
+    only where these are equal may rows of two runs stand below one another.
     """
 
     by: str
@@ -36,6 +37,7 @@ class StreamRecord:
     recall: tuple[Row, ...]
     cost: tuple[Mapping[str, float] | None, ...]
     summary: Mapping[str, float | None]
+    data: Mapping[str, str] = field(default_factory=dict)
 
     def learnt_in(self, column: str) -> int | None:
         """The row after which a column counts as learnt; None when it was learnt in no row of its own."""
@@ -81,6 +83,7 @@ class _Reader:
             recall=recall,
             cost=cost,
             summary=self._summary(),
+            data=self._data(),
         )
 
     def _text(self, field: str) -> str:
@@ -123,6 +126,12 @@ class _Reader:
         if not isinstance(found, dict) or not all(v is None or _is_number(v) for v in found.values()):
             raise self.wrong(f"summary must be numbers by name, not {found!r}")
         return {name: None if value is None else float(value) for name, value in found.items()}
+
+    def _data(self) -> dict[str, str]:
+        found = self.content.get("data", {})
+        if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
+            raise self.wrong(f"data must be texts by name, not {found!r}")
+        return dict(found)
 
 
 def _is_number(value: Any) -> bool:

@@ -196,6 +196,7 @@ def test_stages_of_values_are_told_as_such(shown: Shown) -> None:
         ({"cost": [[1]] * 3}, "cost must be numbers by name"),
         ({"summary": {"final/mean": "good"}}, "summary must be numbers by name"),
         ({"summary": None}, "summary must be numbers by name"),
+        ({"data": {"category": 3}}, "data must be texts by name"),
     ],
 )
 def test_a_damaged_file_names_itself_and_the_field(
