@@ -9,7 +9,7 @@ from torch import Tensor
 from fashreg.config_trainer import TrainerConfig
 from fashreg.data.table import Table
 from fashreg.encoder import Encoder
-from fashreg.training.features import embed_table, embed_table_tasks
+from fashreg.training.features import embed_table, embed_tasks
 
 _KEPT_BYTES = 1 << 30  # vectors of several tasks up to this size are made and held together
 
@@ -44,7 +44,7 @@ class TaskVectors:
         if task not in self._kept:
             self._kept = {}  # before the next are made
             group = self._group(task)
-            self._kept = {task: self._one(task)} if len(group) < 2 else {**self._several(group)}
+            self._kept = {task: self._one(task)} if len(group) < 2 else self._several(group)
         return self._kept[task]
 
     def _group(self, task: str | None) -> list[str]:
@@ -59,7 +59,7 @@ class TaskVectors:
             return embed_table(self.encoder, self.table, self.trainer, batch_size=self.batch_size, task=task)
         return self.encoder.embed(self.table, batch_size=self.batch_size, task=task, progress=self.progress)
 
-    def _several(self, tasks: list[str]) -> dict[str, Tensor]:
+    def _several(self, tasks: list[str]) -> dict[str | None, Tensor]:
         if self.trainer is not None:
-            return embed_table_tasks(self.encoder, self.table, self.trainer, tasks, batch_size=self.batch_size)
-        return self.encoder.embed_tasks(self.table, tasks, batch_size=self.batch_size, progress=self.progress)
+            return {**embed_tasks(self.encoder, self.table, self.trainer, tasks, batch_size=self.batch_size)}
+        return {**self.encoder.embed_tasks(self.table, tasks, batch_size=self.batch_size, progress=self.progress)}

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -36,7 +33,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Table:
 
 
 @pytest.fixture
-def passes(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+def passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many pictures each pass of a trunk saw."""
     seen: list[int] = []
     steps = Encoder.steps
@@ -47,7 +44,7 @@ def passes(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
         return steps(self, x, start, stop)
 
     monkeypatch.setattr(Encoder, "steps", spied)
-    yield seen
+    return seen
 
 
 def test_all_tasks_that_fit_share_a_pass_and_the_others_do_not_crowd_them(table: Table, passes: list[int]) -> None:
