@@ -9,7 +9,7 @@ from torch import Tensor
 from fashreg.config_trainer import TrainerConfig
 from fashreg.data.table import Table
 from fashreg.encoder import Encoder
-from fashreg.training.features import embed_table, embed_tasks
+from fashreg.training.features import embed_table, embed_table_tasks
 
 _KEPT_BYTES = 1 << 30  # vectors of several tasks up to this size are made and held together
 
@@ -60,6 +60,8 @@ class TaskVectors:
         return self.encoder.embed(self.table, batch_size=self.batch_size, task=task, progress=self.progress)
 
     def _several(self, tasks: list[str]) -> dict[str | None, Tensor]:
-        if self.trainer is not None:
-            return {**embed_tasks(self.encoder, self.table, self.trainer, tasks, batch_size=self.batch_size)}
-        return {**self.encoder.embed_tasks(self.table, tasks, batch_size=self.batch_size, progress=self.progress)}
+        if self.trainer is None:
+            made = self.encoder.embed_tasks(self.table, tasks, batch_size=self.batch_size, progress=self.progress)
+        else:
+            made = embed_table_tasks(self.encoder, self.table, self.trainer, tasks, batch_size=self.batch_size)
+        return dict(made.items())

@@ -79,7 +79,7 @@ def embed_table(
     return torch.cat([encoder.embed(part, stage=cut, task=task, batch_size=256) for part in parts])
 
 
-def embed_tasks(
+def embed_table_tasks(
     encoder: Encoder,
     table: Table,
     trainer: TrainerConfig,
