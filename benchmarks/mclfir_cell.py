@@ -20,8 +20,8 @@ from torch import Tensor
 
 import fashreg
 from fashreg.config_trainer import TrainerConfig
-from fashreg.training.session import Session
 from fashreg.training.interleaved import InterleavedSource
+from fashreg.training.session import Session
 from fashreg.values import Experience
 
 PAIRS, BATCH, EPOCHS, STAGES, WARMUP = 400, 32, 4, 5, 10

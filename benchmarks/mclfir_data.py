@@ -1,7 +1,7 @@
 """What mclfir_real.py learns and is judged on: fashion-products by attribute, its cached features, and the judge.
 
-Split: own, by picture, 70 / 10 / 20 into train, validation and test, the same for all attributes. Near-duplicates lie in
-one split: products of equal title, or of equal style and equal title stem (its words without numbers). Values with
+Split: own, by picture, 70 / 10 / 20 into train, validation and test, the same for all attributes. Near-duplicates lie
+in one split: products of equal title, or of equal style and equal title stem (its words without numbers). Values with
 fewer than LEAST training pictures are dropped. Within validation and test every attribute has its own division into
 queries and candidates, 1 : 4, stratified by value, at most 500 queries.
 
@@ -120,14 +120,14 @@ class Products:
 
     def said(self) -> str:
         """The counts, for the head of the table."""
-        lines = [f"pictures by split: {dict(zip(*np.unique(self.split, return_counts=True), strict=True))}"]
+        lines = [f"pictures by split: { {name: int((self.split == name).sum()) for name in SPLITS} }"]
         for name in ATTRIBUTES:
             every = self.table.attributes[name].names
             lost = int(((self.codes[name] < 0) & (self.table.attributes[name].codes >= 0)).sum())
-            asked = self.asked(name, "test")
+            asked, train = self.asked(name, "test"), len(self.rows(name, "train"))
             lines.append(
-                f"{name:<13}{len(self.values[name]):>3} of {len(every):>2} values kept ({lost} pictures dropped); train "
-                f"{len(self.rows(name, 'train'))}, test {len(asked.queries)} queries, {len(asked.candidates)} candidates"
+                f"{name:<13}{len(self.values[name]):>3} of {len(every):>2} values kept ({lost} pictures dropped); "
+                f"train {train}, test {len(asked.queries)} queries, {len(asked.candidates)} candidates"
             )
         return "\n".join(lines)
 

@@ -124,6 +124,11 @@ def kept(name: str, **options: Any) -> Method:
     return mcl(name, **{k: v for k, v in OURS.options if k != "mode"} | options)
 
 
+def slower(factor: float) -> Settings:
+    """A smaller learning rate for the trunk than for the heads."""
+    return (("backbone_lr_factor", factor),)
+
+
 VARIANTS = (
     Variant(mcl("restarted, features", teacher="restarted", target="features", teacher_view="second"), PAPER),
     Variant(mcl("frozen, features", teacher="frozen", target="features", teacher_view="second"), PAPER),
@@ -134,14 +139,14 @@ VARIANTS = (
     Variant(kept("rolling, old-heads", teacher="rolling"), OURS),
     Variant(kept("restarted, old-heads", teacher="restarted"), OURS),
     Variant(kept("frozen, old-heads, same view", teacher_view="same"), OURS),
-    Variant(replace(OURS, name="frozen, old-heads, trunk at 0.1 of the rate", trainer=(("backbone_lr_factor", 0.1),)), OURS),
-    Variant(replace(OURS, name="frozen, old-heads, trunk at 0.3 of the rate", trainer=(("backbone_lr_factor", 0.3),)), OURS),
+    Variant(replace(OURS, name="frozen, old-heads, trunk at 0.1 of the rate", trainer=slower(0.1)), OURS),
+    Variant(replace(OURS, name="frozen, old-heads, trunk at 0.3 of the rate", trainer=slower(0.3)), OURS),
     Variant(kept("frozen, old-heads, trunk learns in the first alone", encoder="first"), OURS),
     Variant(kept("frozen, old-heads, batch norm trained", batch_norm="trained"), OURS),
     Variant(kept("frozen, old-heads, batch norm frozen", batch_norm="frozen"), OURS),
     Variant(replace(OURS, name="frozen, old-heads, no mask", loss=(("mask_same_value", False),)), OURS),
     Variant(replace(REPLAY, name="replay that distils", options=(("distil", True),)), REPLAY),
-    Variant(replace(SFT, name="sft, trunk at 0.1 of the rate", trainer=(("backbone_lr_factor", 0.1),)), SFT),
+    Variant(replace(SFT, name="sft, trunk at 0.1 of the rate", trainer=slower(0.1)), SFT),
     Variant(ONE, SFT), Variant(RETRAIN, EQUAL), Variant(TRIPLET, EQUAL),
 )  # fmt: skip
 

@@ -26,6 +26,7 @@ import random
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -79,10 +80,10 @@ def search(rounds: int) -> dict[str, Numbers]:
         tasks = encoder.head.tasks
         arms: dict[str, Callable[[], Any]] = {}
         for count in (1, 2, 4, 8):
-            arms[f"one pass, T {count}"] = lambda n=count: encoder.embed_tasks(images, tasks[:n])
-            arms[f"a pass each, T {count}"] = lambda n=count: {t: encoder.embed(images, task=t) for t in tasks[:n]}
-        together, apart = arms["one pass, T 8"](), arms["a pass each, T 8"]()
-        assert all(torch.equal(together[task], apart[task]) for task in tasks)
+            arms[f"one pass, T {count}"] = partial(encoder.embed_tasks, images, tasks[:count])
+            arms[f"a pass each, T {count}"] = partial(apart, encoder, images, tasks[:count])
+        one, many = arms["one pass, T 8"](), arms["a pass each, T 8"]()
+        assert all(torch.equal(one[task], many[task]) for task in tasks)
         times = turns(arms, rounds)
         unit = {kind: of(times["a pass each, T 1"]) for kind, of in (("least", min), ("median", statistics.median))}
         for name, seconds in times.items():
@@ -92,6 +93,11 @@ def search(rounds: int) -> dict[str, Numbers]:
                 "of one attribute": least / unit["least"], "median of one": median / unit["median"],
             }  # fmt: skip
     return found
+
+
+def apart(encoder: Encoder, images: Tensor, tasks: tuple[str, ...]) -> dict[str, Tensor]:
+    """The trunk once for every task."""
+    return {task: encoder.embed(images, task=task) for task in tasks}
 
 
 def _size(backbone: Any) -> tuple[int, int]:
