@@ -72,13 +72,16 @@ def told_by(folder: str | Path) -> Iterator[None]:
         _teller.reset(token)
 
 
-def spec_of(component: Any, *, registered: bool = True) -> dict[str, Any]:
+def spec_of(component: Any, *, registered: bool = True, reaching: bool = True) -> dict[str, Any]:
     """{"name", "plugin", "version", "config"} of a component, plain JSON; build(kind, spec_of(x)) makes an equal one.
 
     config holds every constructor parameter (facts included, unless as long as the data). registered: False allows a
     class that no installed distribution offers; its name is then "unregistered:<class>" and it cannot be built again.
+    reaching: False writes options that reach outside (`told_by`) as reaching nowhere, as a folder must have them; only
+    `weights` of the component itself stays, as a word on where it came from.
     """
     cls: type = type(component)
+    nowhere: Mapping[str, Any] = {} if reaching else getattr(cls, "reaches", {})
     entry = registry.entry_of(cls)
     if entry is None and registered:
         raise ComponentError(
@@ -95,7 +98,8 @@ def spec_of(component: Any, *, registered: bool = True) -> dict[str, Any]:
                 f"{cls.__qualname__} does not keep its constructor parameter {option.name!r} as an attribute, so its "
                 "spec is unknown; write self." + f"{option.name} = {option.name}"
             )
-        config[option.name] = _plain(option, getattr(component, option.name), cls, registered)
+        value = nowhere.get(option.name, getattr(component, option.name))
+        config[option.name] = _plain(option, value, cls, registered, reaching)
     if entry is None:
         return {"name": f"unregistered:{cls.__qualname__}", "plugin": "", "version": "", "config": config}
     return {"name": entry.name, "plugin": entry.plugin, "version": entry.version, "config": config}
@@ -195,13 +199,20 @@ def _nested(option: Option, value: Any, facts: Mapping[str, Any]) -> Any:
     return build(option.component, value, facts=facts)
 
 
-def _plain(option: Option, value: Any, cls: type, registered: bool) -> Any:
+def _plain(option: Option, value: Any, cls: type, registered: bool, reaching: bool) -> Any:
     if option.component and value is not None:
+
+        def nested(item: Any) -> dict[str, Any]:
+            spec = spec_of(item, registered=registered, reaching=reaching)
+            if not reaching and option.component == "backbone" and "weights" in spec["config"]:
+                spec["config"]["weights"] = None
+            return spec
+
         if option.many == "list":
-            return [spec_of(item, registered=registered) for item in value]
+            return [nested(item) for item in value]
         if option.many == "dict":
-            return {key: spec_of(item, registered=registered) for key, item in value.items()}
-        return spec_of(value, registered=registered)
+            return {key: nested(item) for key, item in value.items()}
+        return nested(value)
     try:
         return json.loads(json.dumps(value, default=_as_json, allow_nan=False))
     except (TypeError, ValueError) as error:

@@ -66,7 +66,7 @@ def _feed(digest: Any, part: str, module: nn.Module) -> None:
 
 def _architecture(component: nn.Module) -> dict[str, Any]:
     cls: Any = type(component)
-    spec = spec_of(component, registered=False)
+    spec = spec_of(component, registered=False, reaching=False)
     defaults = {option.name: _plain(option.default) for option in options_of(cls)}
     config = {
         name: _without_versions(value)

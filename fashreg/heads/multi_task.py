@@ -6,7 +6,7 @@ import copy
 import hashlib
 import inspect
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import Annotated, Any, Literal
@@ -35,7 +35,8 @@ class MultiTaskHead(nn.Module):
     Args:
         tasks: names of the tasks, in the order of adding; () to start with none. Names in later `add_task` join it.
         head: the pattern of every task's head, e.g. {name: projection, batch_norm: true}; it is never used itself, each
-            task gets a fresh one with the same options. None is a projection.
+            task gets a fresh one with the same options, told its task if it has an option `task`; a backbone in it is
+            copied, with the weights it came with. None is a projection.
         out_dim: width D of each task's vector where `head` is left out; None is the pattern's, or 128.
         in_dim: width F of the features for the default head; a given `head` brings its own.
         seed: of the first weights of every task, together with the task's name.
@@ -67,6 +68,10 @@ class MultiTaskHead(nn.Module):
         self.seed = seed
         self.tasks: tuple[str, ...] = ()
         self.heads = nn.ModuleDict()
+        if (start := getattr(pattern, "start_of_tasks", None)) is not None:
+            self.start_of_tasks = start.requires_grad_(
+                False
+            )  # saved: a task that is added after loading begins there, too
         self.register_buffer("_place", torch.empty(0), persistent=False)  # device and dtype, also before the first task
         for task in tasks:
             self.add_task(task)
@@ -75,7 +80,7 @@ class MultiTaskHead(nn.Module):
         """Add a head for a new task, in the mode and on the device of the others. A known name raises ValueError."""
         if not task or task in self.tasks:
             raise ValueError(f"a task needs a new name, not {task!r}; there are {', '.join(self.tasks) or 'none yet'}")
-        head = _like(self._pattern, _seed_of(self.seed, task))
+        head = fresh_head(self._pattern, task=task, seed=_seed_of(self.seed, task))
         self.heads[_key(task)] = head.to(self._place).train(self.training)
         self.tasks = (*self.tasks, task)
 
@@ -120,14 +125,24 @@ def _seed_of(seed: int, task: str) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed}:{task}".encode()).digest()[:7], "big")
 
 
-def _like(head: Any, seed: int) -> Any:
-    """A fresh head with the options of `head`, read off its attributes, and first weights from `seed`."""
-    names = inspect.signature(type(head)).parameters
-    options = {name: copy.deepcopy(getattr(head, name)) for name in names}
-    if "seed" in options:
-        options["seed"] = seed
+def fresh_head(head: Any, *, seed: int, **changes: Any) -> Any:
+    """A new head with the options of `head`, read off its attributes, and first weights from `seed`.
+
+    changes: options that are to be otherwise (those that its class does not have are left out). Heads among its options
+    are made anew in the same way; other modules among them, a trained backbone, are copied as they are, to be trained.
+    """
+    names, changes = inspect.signature(type(head)).parameters, {**changes, "seed": seed}
     with _seeded(seed):
+        options = {n: changes[n] if n in changes else _own(getattr(head, n), changes) for n in names}
         return type(head)(**options)
+
+
+def _own(value: Any, changes: Mapping[str, Any]) -> Any:
+    if not isinstance(value, nn.Module):
+        return copy.deepcopy(value)
+    if not hasattr(value, "takes"):
+        return copy.deepcopy(value).requires_grad_(True)
+    return fresh_head(value, **{name: changes[name] for name in ("seed", "task") if name in changes})
 
 
 @contextmanager

@@ -190,7 +190,7 @@ def _licence(text: Any) -> str | None:
 
 
 def _spec(component: Any) -> ComponentSpec:
-    spec = assembly.spec_of(component)
+    spec = assembly.spec_of(component, reaching=False)
     source = spec["config"].get("weights")
     if isinstance(source, str) and os.path.exists(source):
         spec["config"]["weights"] = os.path.basename(source)  # the name is provenance, the folder is nobody's business

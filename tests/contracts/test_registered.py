@@ -24,8 +24,11 @@ from fashreg.testing.reranker import RerankerContract
 from fashreg.testing.sampler import SamplerContract
 from fashreg.testing.sampler_seeing import SeeingContract
 
+SMALL = {"name": "timm", "model": "resnet10t", "weights": None, "image_size": 48}
 OFFLINE: dict[str, dict[str, Any]] = {
     "fashreg:timm": {"model": "resnet10t", "weights": None, "image_size": 48},
+    "fashreg:truncated": {"backbone": SMALL, "keep": 3},
+    "fashreg-mclfir:own-network": {"backbone": SMALL, "head": "attribute-attention", "in_dim": 3},
     "fashreg-lite0:lite0": {"image_size": 48},
 }
 FACTS: dict[str, dict[str, Any]] = {
