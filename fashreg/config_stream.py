@@ -22,6 +22,11 @@ class StreamConfig(BaseModel):
         description="What comes when: attributes (by: attribute; [] = data.attributes), or values of the attribute "
         "(by: value; [] = the table's, in the order of their names). What is left out is not learned.",
     )
+    heads: Literal["own", "one"] = Field(
+        "own",
+        description="own: a head for each experience (head: multi-task); one: a single head learns everything in turn, "
+        "which forgets most and is of use as a lower bound.",
+    )
     attribute: str | None = Field(None, description="by: value: the attribute whose values come in stages.")
     stages: Annotated[int, Field(ge=2)] = Field(5, description="by: value: how many stages, as equal as can be.")
     least: Annotated[int, Field(ge=2)] = Field(

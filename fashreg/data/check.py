@@ -38,7 +38,7 @@ def check_table(table: Table, pictures: bool = True, *, on_bad_image: str = "err
     pictures: open each file far enough to know that it is a whole picture (headers and ends; only suspicious ones are
     decoded). False: only look whether the files exist. on_bad_image: "skip" makes missing and bad files a warning and
     marks them in `bad`, so that `table.take(~report.bad)` leaves them out. classes: fewest classes that the table
-    must have; training needs 2.
+    must have; training needs 2; 0: labels do not matter.
     """
     problems, warnings = Problems(table.source), []
     faults = _faults(table, pictures)
@@ -55,7 +55,7 @@ def check_table(table: Table, pictures: bool = True, *, on_bad_image: str = "err
         names = ", ".join(f'"{name}"' for name in islice(table.label_names, 3))
         problems.add(f"{classes} or more classes are needed, and there is {len(counts)} ({names or 'none'})")
     singles = int((counts == 1).sum())
-    if singles:
+    if singles and classes:
         warnings.append(
             f"{singles:,} of {len(counts):,} classes have a single picture, which never makes a positive pair"
         )

@@ -29,19 +29,24 @@ def training_tables(
     source: str | Path | pd.DataFrame | None = None,
     seed: int = 0,
     pictures: bool = True,
+    labelled: bool = True,
 ) -> TrainingTables:
     """Reads, checks and divides the data of a recipe.
 
     source: instead of config.table. seed: chooses the classes that are held out. pictures: look into every file.
+    labelled: False when labels do not matter, because attributes are learned; rows may then be without.
     Raises DataError when anything is wrong; with on_bad_image "skip" missing and damaged pictures are left out.
     """
     chosen = config if isinstance(config, DataConfig) else DataConfig.model_validate(dict(config))
     given = chosen.table if source is None else source
-    train, warnings = usable(read_table(given, chosen, split=chosen.train_split), chosen, pictures=pictures, classes=2)
+
+    def read(split: str) -> tuple[Table, tuple[str, ...]]:
+        table = read_table(given, chosen, split=split, need_label=labelled or chosen.holdout > 0.0)
+        return usable(table, chosen, pictures=pictures, classes=2 if labelled else 0)
+
+    train, warnings = read(chosen.train_split)
     if open_source(given, chosen).has_split(chosen.validation_split):
-        validation, more = usable(
-            read_table(given, chosen, split=chosen.validation_split), chosen, pictures=pictures, classes=2
-        )
+        validation, more = read(chosen.validation_split)
         return TrainingTables(train, validation, (*warnings, *more))
     if not chosen.holdout:
         return TrainingTables(train, None, warnings)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -18,18 +19,18 @@ def experiences(stream: StreamConfig, train: Table, validation: Table | None = N
 
     by attribute: one for each attribute, named like it and like its task; its tables hold the rows where the attribute
     is known, with its values as labels, and no other attribute. by value: `stage-1`, `stage-2`, ...; a stage's tables
-    hold the rows of its values. Values with fewer than `least` training pictures are left out, of validation tables
-    too; a validation table that then has no two pictures of one value is None.
+    hold the rows of its values. With `heads: one` there are no tasks. Values with fewer than `least` training pictures
+    are left out, of validation tables too; a validation table that then has no two pictures of one value is None.
     Raises RecipeError for names that the table lacks, DataError where there is too little to learn.
     """
     if stream.by == "value":
         stages = stages_of(stream, train)
         name = str(stream.attribute)
-        return [_experience(f"stage-{i}", name, values, train, validation) for i, values in enumerate(stages, 1)]
-    return [
-        _experience(name, name, _values(train, name, stream.least), train, validation)
-        for name in attributes_of(stream, train)
-    ]
+        made = [_experience(f"stage-{i}", name, values, train, validation) for i, values in enumerate(stages, 1)]
+    else:
+        values_of = {name: _values(train, name, stream.least) for name in attributes_of(stream, train)}
+        made = [_experience(name, name, values, train, validation) for name, values in values_of.items()]
+    return made if stream.heads == "own" else [replace(experience, task=None) for experience in made]
 
 
 def attributes_of(stream: StreamConfig, train: Table) -> list[str]:
@@ -54,9 +55,11 @@ def stages_of(stream: StreamConfig, train: Table) -> list[list[str]]:
     left = set(_values(train, name, stream.least))
     values = [value for value in stream.order or names if value in left]
     if len(values) < 2 * stream.stages:
+        most = len(values) // 2
+        mend = f"--set stream.stages={most}" if most > 1 else "choose another attribute, or lower stream.least"
         raise RecipeError(
             f"{stream.stages} stages need {2 * stream.stages} values, two each, and {name} has {len(values)} with "
-            f"{stream.least} training pictures or more: --set stream.stages={max(2, len(values) // 2)}",
+            f"{stream.least} training pictures or more: {mend}",
             field="stream.stages",
         )
     return [list(part) for part in np.array_split(np.array(values, dtype=object), stream.stages)]

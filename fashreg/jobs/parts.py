@@ -1,22 +1,21 @@
-"""From a checked recipe to the parts of a run: tables read, components built, what they need of one another checked."""
+"""From a checked recipe to the parts of a run: components built, what they need of one another checked."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 from fashreg.assembly import build, check_recipe, spec_of
 from fashreg.config import Recipe
-from fashreg.data.opening import open_source
-from fashreg.data.splits import training_tables, usable
-from fashreg.data.table import Table, read_table
+from fashreg.data.table import Table
 from fashreg.encoder import Encoder
 from fashreg.errors import RecipeError
 from fashreg.interfaces import Evaluator, Reranker, Sampler
 from fashreg.jobs.evaluation import Asking, evaluate_table
+from fashreg.jobs.tables import Tables, read_tables
 from fashreg.own_paths import public
 from fashreg.training.checkpoint import seed_everything
 from fashreg.training.processes import Processes
@@ -26,21 +25,13 @@ from fashreg.training.session import Session
 from fashreg.training.source import table_source
 from fashreg.values import Experience
 
-
-@dataclass(frozen=True)
-class Tables:
-    """The rows of each split; validation and test may be None. warnings: sentences for a person."""
-
-    train: Table
-    validation: Table | None
-    test: Table | None
-    warnings: tuple[str, ...] = ()
+__all__ = ["Parts", "Tables", "assemble", "read_tables"]
 
 
 @dataclass
 class Parts:
     """Everything that was built. replaced: recipe fields that objects or classes were given for, as specs. data: what
-    the model will be trained and chosen on, for its card.
+    the model will be trained and chosen on, for its card. provenance: what else the card tells.
     """
 
     encoder: Encoder
@@ -54,6 +45,7 @@ class Parts:
     rerankers: list[Reranker] = field(default_factory=list)
     replaced: dict[str, Any] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
+    provenance: dict[str, Any] = field(default_factory=dict)
 
     @property
     def needs(self) -> frozenset[str]:
@@ -62,7 +54,11 @@ class Parts:
 
     def make_sampler(self, experience: Experience, processes: Processes) -> Sampler:
         """The sampler of an experience for this process."""
-        facts = {**self.facts, **_table_facts(experience.train), "rank": processes.rank, "world_size": processes.size}
+        return self.sampler_of(experience, rank=processes.rank, world_size=processes.size)
+
+    def sampler_of(self, experience: Experience, *, rank: int = 0, world_size: int = 1) -> Sampler:
+        """The same for one of several processes."""
+        facts = {**self.facts, **_table_facts(experience.train), "rank": rank, "world_size": world_size}
         sampler: Sampler = build("sampler", self.sampler, facts=facts)
         return sampler
 
@@ -71,6 +67,8 @@ class Parts:
         views = 2 if "second_view" in self.needs else 1
 
         def evaluate(encoder: Encoder, experience: Experience) -> Mapping[str, float]:
+            if experience.parts:
+                return _mean_of([evaluate(encoder, part) for part in experience.parts])
             if experience.validation is None:
                 return {}
             found = evaluate_table(
@@ -112,19 +110,8 @@ class Parts:
         named = {"loss": self.loss, "memory": self.memory, "learner": self.learner}
         specs = {name: spec_of(part, registered=False) for name, part in named.items() if part is not None}
         parts = [*specs.values(), *(spec_of(part, registered=False) for part in (encoder.backbone, encoder.head))]
-        return {"data": self.data, **specs, "environment": versions(str(spec["plugin"]) for spec in parts)}
-
-
-def read_tables(recipe: Recipe, source: Any = None) -> Tables:
-    """The splits of a recipe's table, read and validated whole. source: a DataFrame instead of `data.table`."""
-    data = recipe.data
-    given = data.table if source is None else source
-    train, validation, warnings = training_tables(data, source=given, seed=recipe.seed)
-    test = None
-    if open_source(given, data).has_split(data.test_split):
-        test, more = usable(read_table(given, data, split=data.test_split), data)
-        warnings += more
-    return Tables(train, validation, test, tuple(dict.fromkeys(warnings)))
+        environment = versions(str(spec["plugin"]) for spec in parts)
+        return {"data": self.data, **specs, "environment": environment, **self.provenance}
 
 
 def assemble(recipe: Recipe, tables: Tables, objects: Mapping[str, Any]) -> Parts:
@@ -132,7 +119,7 @@ def assemble(recipe: Recipe, tables: Tables, objects: Mapping[str, Any]) -> Part
     check_recipe(recipe, replaced=frozenset(objects))
     seed_everything(recipe.seed)
     facts = {
-        **_table_facts(tables.train),
+        **_table_facts(tables.experiences[0].train),
         "batch_size": recipe.trainer.batch_size,
         "seed": recipe.seed,
         "rank": 0,
@@ -181,6 +168,14 @@ def _head(spec: Any, backbone: Any, facts: Mapping[str, Any]) -> Any:
     if head.takes == "map" and head.in_dim != backbone.map_dim:
         head = build("head", spec, facts={**facts, "in_dim": backbone.map_dim})
     return head
+
+
+def _mean_of(found: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Metrics of several parts: what all have, averaged; what one alone has, as it is. Empty ones do not count."""
+    known = [metrics for metrics in found if metrics]
+    names = dict.fromkeys(name for metrics in known for name in metrics)
+    several = {name: [metrics[name] for metrics in known if name in metrics] for name in names}
+    return {n: sum(v) / len(v) for n, v in several.items() if len(v) == len(known) or len(v) == 1}
 
 
 def _table_facts(table: Table) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,16 @@ from fashreg.jobs.evaluation import Asking, evaluate_table
 from fashreg.jobs.evaluation_folder import KIND as EVALUATION
 from fashreg.jobs.evaluation_folder import save_evaluation
 from fashreg.jobs.evaluation_result import Evaluation
-from fashreg.jobs.parts import Parts, Tables, assemble, read_tables
+from fashreg.jobs.parts import Parts, assemble
+from fashreg.jobs.stream import Stream
+from fashreg.jobs.stream_check import stream_judge
+from fashreg.jobs.stream_judging import Judge, final_evaluation
+from fashreg.jobs.stream_result import StreamResult, joined_report
+from fashreg.jobs.tables import Tables, read_tables
 from fashreg.strict_json import write_json
 from fashreg.training.allocator import keep_freed_memory
-from fashreg.training.run_folder import open_run
+from fashreg.training.run_folder import RunFolder, open_run
 from fashreg.training.session import LearnReport
-from fashreg.values import Experience
 
 RESULTS = "results.json"
 
@@ -34,7 +38,7 @@ class TrainedRun:
     """What training leaves: the encoder with the weights that were kept, and what was measured.
 
     before, after: on the test split where the table has one, else on validation; None without either. folder: None when
-    nothing was written.
+    nothing was written. stream: what came of each experience of a stream, whose reports `report` adds up; None without.
     """
 
     encoder: Encoder
@@ -42,6 +46,7 @@ class TrainedRun:
     before: Evaluation | None
     after: Evaluation | None
     folder: Path | None
+    stream: StreamResult | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON."""
@@ -51,6 +56,7 @@ class TrainedRun:
             "before": None if self.before is None else self.before.as_dict(),
             "after": None if self.after is None else self.after.as_dict(),
             "training": self.report.as_dict(),
+            **({} if self.stream is None else {"stream": self.stream.as_dict()}),
         }
 
     def summary(self) -> str:
@@ -62,6 +68,8 @@ class TrainedRun:
             lines.append(f"  {'':<16}{'before':>8}{'after':>8}")
             first = self.before.metrics
             lines += [f"  {n:<16}{first.get(n, float('nan')):>8.4f}{v:>8.4f}" for n, v in self.after.metrics.items()]
+        if self.stream is not None:
+            lines.append(self.stream.summary())
         if self.folder is not None:
             lines.append(f"model: {self.folder / 'model'}")
         return "\n".join(lines)
@@ -85,6 +93,12 @@ class Plan:
         lines.append(f"encoder: {counts['encoder']:,} parameters, embeddings of {parts.encoder.embed_dim} numbers")
         lines.append(f"loss: {self.recipe.loss.name}, {counts['loss']:,} parameters of its own")
         lines.append(f"batches an epoch: {parts.batches}, epochs: {self.recipe.trainer.epochs}")
+        if self.recipe.stream is not None:
+            for step in tables.experiences:
+                size, values = len(step.train), step.train.num_classes
+                lines.append(
+                    f"experience {step.name}: {size} pictures, {values} values, {len(parts.sampler_of(step))} batches"
+                )
         return "\n".join([*lines, *(f"note: {w}" for w in tables.warnings)])
 
 
@@ -93,7 +107,10 @@ def check(recipe: Any, *, table: Any = None, **parts: Any) -> Plan:
     read, objects = _resolve(recipe, table, parts)
     with registry.only(read.plugins):
         tables = read_tables(read, None if isinstance(table, str | Path) else table)
-        return Plan(read, tables, assemble(read, tables, objects))
+        built = assemble(read, tables, objects)
+        if read.stream is not None:
+            stream_judge(read, tables, built, objects)
+        return Plan(read, tables, built)
 
 
 def train(
@@ -121,33 +138,50 @@ def train(
         tables = read_tables(read, None if isinstance(table, str | Path) else table)
         built = assemble(read, tables, objects)
         document = {**read.model_dump(mode="json"), **built.replaced}
+        judge = None if read.stream is None else stream_judge(read, tables, built, objects)
         if out is None:
-            return _run(read, tables, built, document, None, quiet)
+            return run_training(read, tables, built, document, None, quiet=quiet, judge=judge)
         with open_run(out, recipe=document, resume=resume) as folder:
-            return _run(read, tables, built, document, folder, quiet)
+            return run_training(read, tables, built, document, folder, quiet=quiet, judge=judge)
 
 
-def _run(
-    recipe: Recipe, tables: Tables, parts: Parts, document: Mapping[str, Any], folder: Any, quiet: bool
+def run_training(
+    recipe: Recipe,
+    tables: Tables,
+    parts: Parts,
+    document: Mapping[str, Any],
+    folder: RunFolder | None,
+    *,
+    quiet: bool = False,
+    judge: Judge | None = None,
+    bound: Callable[[Any], None] | None = None,
 ) -> TrainedRun:
+    """Train with parts that are built, and measure. judge: of a stream. bound: told of the learner once it is bound."""
     keep_freed_memory(recipe.trainer.keep_freed_memory)
     session = parts.session(recipe, document, folder, quiet=quiet)
-    judged, split = tables.test, recipe.data.test_split
-    if judged is None:
-        judged, split = tables.validation, recipe.data.validation_split
+    judged, split = tables.judged(recipe.data)
     speaks = session.processes.first
     path = None if folder is None else folder.path / RESULTS
     if speaks and not quiet:
         for warning in tables.warnings:
             print(f"note: {warning}", flush=True)
-    before = _earlier(path) or (_measure(recipe, parts, judged, split, details=False) if speaks else None)
+    before = stream = None
+    if judge is None:  # before a stream there is no head that could answer
+        before = _earlier(path) or (_measure(recipe, parts, judged, split, details=False) if speaks else None)
     if path is not None and speaks and before is not None:
         write_json(path, {"before": before.as_dict()})
-    experience = Experience("train", tables.train, tables.validation)
-    report = parts.learner.bind(session).learn(experience)
+    learner = parts.learner.bind(session)
+    if bound is not None:
+        bound(learner)
+    if judge is None:
+        report = learner.learn(tables.experiences[0])
+        after = _measure(recipe, parts, judged, split) if speaks else None
+    else:
+        stream = Stream(session, learner, tables.experiences, judge, split).learn()
+        report = joined_report(stream.reports)
+        after = final_evaluation(recipe, parts, judge, split) if speaks else None
     session.processes.end_trackers()
-    after = _measure(recipe, parts, judged, split) if speaks else None
-    run = TrainedRun(parts.encoder, report, before, after, None if folder is None else folder.path)
+    run = TrainedRun(parts.encoder, report, before, after, None if folder is None else folder.path, stream)
     if path is not None and speaks:
         write_json(path, run.as_dict())
         if after is not None:
