@@ -1,7 +1,9 @@
 """Does a memory help, does a stale one hurt, and does matching its moments mend that? On fashion-products.
 
-Arms: no memory, `xbm`, and `acbn` as plain XBN ("xbn"), with its Kalman filter ("acbn"), and with the filter's final
-gain from the start ("ema", the control). All else is equal: EfficientNet-Lite0 at 128 px with ImageNet weights, the
+Arms: no memory, `xbm`, and `acbn` as plain XBN as the paper has it ("xbn-plain": the batch's own mean and spread,
+whatever the batch is worth), as kind xbn with our guards ("xbn": a batch worth less than 8 rows gives its mean only,
+and small samples' spread is corrected), with its Kalman filter ("acbn"), and with the filter's final gain from the
+start ("ema", the control). All else is equal: EfficientNet-Lite0 at 128 px with ImageNet weights, the
 stages up to blocks.5 frozen and their features cached (three views of each picture: as at evaluation, and two varied
 as in training); blocks.6, conv_head and a projection to 128 are trained with AdamW, batch norm's statistics fixed,
 cosine schedule, the same number of steps, class-balanced batches of four pictures a class. Embeddings drift: the
@@ -12,14 +14,16 @@ trained part moves them. The memory begins at step 50.
     batch   batch sizes 8 to 64, memory of 2,048: trained on all training styles, judged on the test styles
     memory  memories of 512 to all, batch size 16
     gain    `acbn` with other process variances q, at every batch size (the arm "acbn" keeps its default, 0.01)
-    whole   batch size 16, the whole network trained from pictures by the recipe's own loop, the chosen learning rates
+    whole   batch size 16, the whole network trained from pictures for --epochs by the recipe's own loop, with the
+            learning rates chosen above; seed by seed, so that an interrupted study has all arms
 
 Test styles are read by `batch`, `memory`, `gain` and `whole` only, never to choose anything. Drift is measured on all
 remembered rows, as the loss is given them, at a quarter, half and the end (fashreg_acbn.drift): their embedding is
 computed anew from the view that was pushed.
 Cells that the JSON file has already are not run again, so an interrupted study goes on.
 
-    python benchmarks/acbn_real.py --data FOLDER [--parts PART ...] [--seeds 0 1 2] [--steps 400] [--json FILE]
+    python benchmarks/acbn_real.py --data FOLDER [--parts PART ...] [--seeds 0 1 2] [--steps 400] [--epochs 1]
+        [--json FILE]
 """
 
 from __future__ import annotations
@@ -30,7 +34,6 @@ import json
 import math
 import statistics
 import sys
-import tempfile
 import time
 from dataclasses import dataclass
 from functools import cached_property
@@ -40,24 +43,23 @@ from typing import Any
 import numpy as np
 import torch
 from fashreg_acbn import drift as meter
-from products import add_data_argument, table_of
+from products import CUT, add_data_argument, new_encoder, prefix, table_of
 from torch import Tensor
 
 import fashreg
-from fashreg.data.loader import TableDataset, training_batches
 from fashreg.data.splits import hold_out, training_tables
 from fashreg.data.table import Table
-from fashreg.data.transforms import evaluation_transform, training_transform
 from fashreg.jobs.evaluation import evaluate_vectors
 from fashreg.training.allocator import keep_freed_memory
 
-CUT, VIEWS, START, WARMUP = 7, 3, 50, 20
+VIEWS, START, WARMUP = 3, 50, 20
 RATES = (1e-4, 3e-4, 1e-3)
 BATCHES, CAPACITY, CAPACITIES, FIXED = (8, 16, 32, 64), 2048, (512, 1024, 2048, 5036), 16
 GAINS = (1e-4, 1e-3, 1e-1, 1.0)
 LOSSES = ("contrastive", "contrastive over pairs", "multi-similarity")
 LOSS_SPECS: dict[str, Any] = {"contrastive over pairs": {"name": "contrastive", "normaliser": "pairs"}}
-ARMS = ("none", "xbm", "xbn", "acbn", "ema")
+ARMS = ("none", "xbm", "xbn-plain", "xbn", "acbn", "ema")
+PLAIN = {"unbiased": False, "min_effective": 1.0}  # the options of "xbn-plain"
 METRICS = ("recall@1", "recall@10", "map@r")
 DRIFT = ("distance", "mean_gap", "std_gap", "correctable")
 PARTS = ("choose", "batch", "memory", "gain", "whole")
@@ -87,12 +89,13 @@ class Cell:
 def memory_spec(cell: Cell, start: int = START) -> Numbers | None:
     """The memory of an arm as a recipe writes it."""
     shared = {"capacity": cell.capacity, "start_step": start}
-    kinds = {"xbn": "xbn", "acbn": "adaptive", "ema": "ema"}
+    kinds = {"xbn-plain": "xbn", "xbn": "xbn", "acbn": "adaptive", "ema": "ema"}
     if cell.arm == "none":
         return None
-    return {"name": "xbm", **shared} if cell.arm == "xbm" else {
-        "name": "acbn", "kind": kinds[cell.arm], "q": cell.q, **shared
-    }  # fmt: skip
+    if cell.arm == "xbm":
+        return {"name": "xbm", **shared}
+    plain = PLAIN if cell.arm == "xbn-plain" else {}
+    return {"name": "acbn", "kind": kinds[cell.arm], "q": cell.q, **plain, **shared}
 
 
 def loss_spec(name: str) -> Any:
@@ -106,7 +109,7 @@ class Study:
         self.table, self.steps, self.file = table_of(options.data), options.steps, options.json
         kept = self.file is not None and self.file.is_file()
         self.found: dict[str, Numbers] = json.loads(self.file.read_text()) if kept else {}
-        self.steps_key = f"steps {self.steps}"
+        self.steps_key, self.epochs = f"steps {self.steps}", options.epochs
 
     @cached_property
     def whole_train(self) -> Table:
@@ -132,31 +135,15 @@ class Study:
         """The numbers of one training, run unless they are known."""
         key = f"{cell.key}, {self.steps_key}"
         if key not in self.found:
-            self.found[key] = train(self, cell)
-            if self.file is not None:
-                self.file.write_text(json.dumps(self.found, indent=1) + "\n")
-            print(f"  {key}: {self.found[key]['map@r']:.4f}", file=sys.stderr, flush=True)
+            self.keep(key, train(self, cell))
         return self.found[key]
 
-
-def new_encoder(seed: int) -> fashreg.Encoder:
-    torch.manual_seed(seed)
-    backbone = fashreg.build("backbone", "lite0", image_size=128)
-    encoder = fashreg.Encoder(backbone, fashreg.build("head", "projection", in_dim=backbone.out_dim, out_dim=128))
-    for index in range(CUT):
-        for module in backbone.stage_modules(index):
-            module.requires_grad_(False)
-    return encoder.eval()  # batch norm's statistics stay; nothing else here knows the mode
-
-
-@torch.inference_mode()
-def prefix(encoder: fashreg.Encoder, table: Table, view: int) -> Tensor:
-    """(N, C, h, w): what the frozen stages make of one view of every picture. View 0 is that of evaluation."""
-    spec = encoder.input_spec
-    data = TableDataset(table, training_transform(spec) if view else evaluation_transform(spec))
-    rows = torch.arange(len(table)).split(64)
-    batches = training_batches(data, [part.tolist() for part in rows], epoch=view)
-    return torch.cat([encoder.until(batch.images, CUT).contiguous() for batch in batches]).clone()
+    def keep(self, key: str, numbers: Numbers) -> None:
+        """Note what a training gave, in the file at once."""
+        self.found[key] = numbers
+        if self.file is not None:
+            self.file.write_text(json.dumps(self.found, indent=1) + "\n")
+        print(f"  {key}: {numbers['map@r']:.4f}", file=sys.stderr, flush=True)
 
 
 def train(study: Study, cell: Cell) -> Numbers:
@@ -277,24 +264,21 @@ def trainings(study: Study, seeds: list[int], loss: str, arm: str, batch: int, c
 def whole(study: Study, seeds: list[int], loss: str) -> dict[str, list[Numbers]]:
     """Every arm once more with the product's own training, from pictures, nothing frozen."""
     rows: dict[str, list[Numbers]] = {}
-    for arm, seed in itertools.product(ARMS, seeds):
+    for seed, arm in itertools.product(seeds, ARMS):
         lr = chosen_rate(study, arm, FIXED, loss)
-        key = f"whole, {arm}, lr {lr:g}, seed {seed}"
+        key = f"whole, {arm}, lr {lr:g}, seed {seed}, epochs {study.epochs}"
         if key not in study.found:
-            cell = Cell(arm, FIXED, CAPACITY, lr, loss, seed, "test")
-            started = time.perf_counter()
-            with tempfile.TemporaryDirectory() as folder:
-                found = fashreg.train(
-                    "fashion-products", table=study.table, out=Path(folder) / "run", seed=seed, quiet=True,
-                    loss=loss_spec(loss), memory=memory_spec(cell),
-                    trainer={"batch_size": FIXED, "lr": lr, "epochs": 3, "checkpoint_every": 0},
-                )  # fmt: skip
-            steps = found.report.steps
-            study.found[key] = {name: found.metrics[name] for name in METRICS} | {
-                "seconds_a_step": (time.perf_counter() - started) / steps
-            }
-            if study.file is not None:
-                study.file.write_text(json.dumps(study.found, indent=1) + "\n")
+            found = fashreg.train(
+                "fashion-products", table=study.table, seed=seed, quiet=True, loss=loss_spec(loss),
+                memory=memory_spec(Cell(arm, FIXED, CAPACITY, lr, loss, seed, "test")),
+                trainer={"batch_size": FIXED, "lr": lr, "epochs": study.epochs, "checkpoint_every": 0},
+            )  # fmt: skip
+            assert found.after is not None
+            numbers = {
+                "intervals": {name: found.after.intervals[name] for name in METRICS},
+                "steps": found.report.steps, "seconds_a_step": found.report.seconds / found.report.steps,
+            }  # fmt: skip
+            study.keep(key, {name: found.after.metrics[name] for name in METRICS} | numbers)
         rows.setdefault(arm, []).append(study.found[key])
     return rows
 
@@ -305,6 +289,7 @@ def main() -> None:
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--epochs", type=int, default=1, help="of the part whole")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     keep_freed_memory()
@@ -312,7 +297,7 @@ def main() -> None:
     loss = chosen_loss(study)
     print(f"loss: {loss}; learning rates by arm and batch size:")
     for arm in ARMS:
-        print(f"  {arm:<6}", *(f"B {b}: {chosen_rate(study, arm, b, loss):g}" for b in BATCHES), sep="  ")
+        print(f"  {arm:<10}", *(f"B {b}: {chosen_rate(study, arm, b, loss):g}" for b in BATCHES), sep="  ")
     if "batch" in options.parts:
         for batch in BATCHES:
             rows = {arm: trainings(study, seeds, loss, arm, batch, CAPACITY) for arm in ARMS}

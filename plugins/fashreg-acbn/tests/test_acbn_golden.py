@@ -276,5 +276,5 @@ def test_the_map_is_the_textbook_formula() -> None:
     rows, wanted_mean, wanted_std = random_rows(50), torch.ones(4).double(), torch.full((4,), 0.7).double()
     mean, std = rows.mean(0), rows.std(0, correction=0)
     factor = matching_factor(std, wanted_std)
-    scale, shift = matched(torch.ones(4).double(), torch.zeros(4).double(), mean, factor, wanted_mean)
+    scale, shift = matched(torch.ones(4).double(), factor, mean, wanted_mean)
     assert torch.allclose(rows * scale + shift, (rows - mean) / std * wanted_std + wanted_mean, atol=1e-12)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fashreg_acbn.kalman import average, kalman_step, steady_gain
+from fashreg_acbn.kalman import kalman_gain, steady_gain
 from fashreg_acbn.moments import Moments, small_sample_factor
 from fashreg_acbn.precise import apply_but_keep
 
@@ -55,30 +55,40 @@ class MomentFilter(nn.Module):
         self.register_buffer("seen", torch.zeros(2, dtype=torch.int64))
         self.register_buffer("loosened", torch.zeros((), dtype=torch.int64))
 
-    @torch.no_grad()
     def observe(self, now: Moments) -> bool:
         """Take in a batch's moments. True when there is a std to move the memory to; a mean there always is."""
         worth = now.effective
         std = now.std * small_sample_factor(worth) if self.unbiased else now.std
-        z = torch.stack((now.mean, std)).to(self.level).unbind()
+        z = torch.stack((now.mean, std)).to(self.level)
         counts = (True, worth >= (max(self.min_effective, _TWO) if self.kind == "xbn" else _TWO))
-        level, seen, loosened = list(self.level.unbind()), self.seen.tolist(), int(self.loosened)
+        seen, loosened = self.seen.tolist(), bool(self.loosened)
         spread: list[Any] = self.spread.tolist() if self.noise == "scalar" else list(self.spread.unbind())
-        for i, (q, r, p0) in enumerate(self._variances(worth, level[1] if seen[1] else z[1])):
+        gains: list[Any] = [0.0, 0.0]  # of an observation that does not count
+        for i, (q, r, p0) in enumerate(self._variances(worth, self.level[1] if seen[1] else z[1])):
             p = p0 if loosened else spread[i]
             if not counts[i]:
                 spread[i] = p + q
             elif not seen[i]:
-                level[i], spread[i] = z[i], p0
+                gains[i], spread[i] = 1.0, p0
             elif self.kind == "adaptive":
-                level[i], spread[i], _ = kalman_step(level[i], p, z[i], q, r)
+                gains[i], spread[i] = kalman_gain(p, q, r)
             else:
-                level[i] = average(level[i], z[i], steady_gain(q, r)) if self.kind == "ema" else z[i]
-        self.level = torch.stack(level)
-        self.spread = self.spread.new_tensor(spread) if self.noise == "scalar" else torch.stack(spread)
-        self.seen += torch.tensor(counts)
-        self.loosened.zero_()
-        return counts[1] if self.kind == "xbn" else bool(self.seen[1])
+                gains[i] = steady_gain(q, r) if self.kind == "ema" else 1.0
+        self._move(z, gains)
+        self.spread.copy_(self.spread.new_tensor(spread) if self.noise == "scalar" else torch.stack(spread))
+        self.seen.add_(1 if all(counts) else torch.tensor(counts))
+        if loosened:
+            self.loosened.zero_()
+        return counts[1] if self.kind == "xbn" else bool(seen[1] or counts[1])
+
+    def _move(self, z: Tensor, gains: list[Any]) -> None:
+        """Bring both levels towards z (2, D) by their gains, each a number or (D,): 1 gives z, 0 changes nothing."""
+        if any(isinstance(k, Tensor) for k in gains):
+            self.level.lerp_(z, torch.stack([torch.as_tensor(k).to(z).expand_as(z[0]) for k in gains]))
+        elif gains[0] == gains[1]:  # as nearly always: the two filters have the same variances
+            self.level.lerp_(z, gains[0])
+        else:
+            self.level.lerp_(z, z.new_tensor(gains)[:, None])
 
     def reinflate(self) -> None:
         """Be as uncertain as after the first observation."""

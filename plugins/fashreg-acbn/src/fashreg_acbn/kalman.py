@@ -27,16 +27,17 @@ def gain(p: Number, r: Number) -> Number:
     return p / (p + r) if p + r > 0 else 1.0
 
 
-def average(m: Tensor, z: Tensor, k: float | Tensor) -> Tensor:
-    """m + k (z - m), exactly z where k is 1."""
-    return torch.lerp(m, z, k)
+def kalman_gain(p: Number, q: Number, r: Number) -> tuple[Number, Number]:
+    """The gain K of an estimate with variance p, and the variance after its update. Needs no observation."""
+    p = p + q
+    k = gain(p, r)
+    return k, (1.0 - k) * p
 
 
 def kalman_step(m: Tensor, p: Number, z: Tensor, q: Number, r: Number) -> tuple[Tensor, Number, Number]:
     """Estimate m with variance p, and an observation z of it: the new m and p, and the gain K."""
-    p = p + q
-    k = gain(p, r)
-    return average(m, z, k), (1.0 - k) * p, k
+    k, p = kalman_gain(p, q, r)
+    return torch.lerp(m, z, k), p, k
 
 
 def steady_gain(q: Number, r: Number) -> Number:

@@ -17,11 +17,15 @@ MOST = 4.0  # g stays within 1/MOST and MOST in one step
 
 def matching_factor(std: Tensor, wanted: Tensor) -> Tensor:
     """g (D,) for rows of the given std; 1 in dead dimensions, where dividing by the std would only blow up rounding."""
-    least = std.median().mul(DEAD).clamp(min=DEAD_ABSOLUTE)
-    factor = (wanted / std.clamp(min=DEAD_ABSOLUTE)).clamp_(1.0 / MOST, MOST)
+    least = std.median().mul_(DEAD).clamp_(min=DEAD_ABSOLUTE)
+    factor = (wanted / std).clamp_(1.0 / MOST, MOST)
     return factor.masked_fill_(std < least, 1.0)
 
 
-def matched(scale: Tensor, shift: Tensor, mean: Tensor, factor: Tensor, wanted_mean: Tensor) -> tuple[Tensor, Tensor]:
-    """Rows scale * u + shift, whose mean is `mean`, after the map: the new scale and shift."""
-    return scale * factor, torch.addcmul(wanted_mean, shift - mean, factor)
+def matched(scale: Tensor, factor: Tensor, kept_mean: Tensor, wanted_mean: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows scale * u + shift after the map, where the kept rows u have mean `kept_mean`: the new scale and shift.
+
+    The old shift plays no part: whatever it was, the rows end at the wanted mean.
+    """
+    scale = scale * factor
+    return scale, torch.addcmul(wanted_mean, scale, kept_mean, value=-1.0)

@@ -19,6 +19,7 @@ from fashreg_acbn.filtering import MomentFilter
 from fashreg_acbn.matching import matched, matching_factor
 from fashreg_acbn.moments import batch_moments
 from fashreg_acbn.precise import apply_but_keep
+from fashreg_acbn.sums import change_of_sums, moments_of, sums_of
 
 _WIDE = ("scale", "shift", "sums")  # buffers in double precision
 _MOST = 2.0**8  # the scale, or its inverse, beyond which the rows are written out
@@ -140,7 +141,8 @@ class ACBNMemory(XBMMemory):
         Several processes: give the gathered batch, so that the moments are those of all rows on every rank.
         """
         super().align(batch)
-        self.parts = {}
+        if self.parts:
+            self.parts = {}
         if not self._started() or not len(batch):
             return
         now = batch_moments(batch.vectors, batch.labels)
@@ -148,7 +150,10 @@ class ACBNMemory(XBMMemory):
             self._storable(batch)  # names the row
         spread_known = self.filter.observe(now)
         if len(self) >= max(1, min(2 * len(batch), self.capacity)):
-            before = self.moments() if self.drift_every and int(self.step) % self.drift_every == 0 else None
+            step = int(self.step)
+            before = self.moments() if self.drift_every and step % self.drift_every == 0 else None
+            if int(self.since_rebase) >= _TURNS * self.capacity or (step % 4 == 0 and self._far()):
+                self._rebase()
             self._match(spread_known)
             if before is not None:
                 self.parts = drift_parts(self, batch, *(self.filter.level - torch.stack(before)))
@@ -159,28 +164,25 @@ class ACBNMemory(XBMMemory):
         With placement "unit" they have length 1. Valid until the next align, push, load or reset.
         """
         kept = super().read()
-        return AffineEmbedded(
-            kept.vectors, self.scale.float(), self.shift.float(), kept.labels, kept.ids, unit=self.unit
-        )
+        return AffineEmbedded(kept.vectors, self.scale.float(), self.shift.float(), kept.labels, kept.ids, self.unit)
 
     @torch.no_grad()
     def push(self, batch: Embedded) -> None:
         """Remember the batch's rows (B, D), B <= M, where the present map puts them; ignored in warm-up."""
-        start, n = int(self.write_pos), len(batch)
+        start, n = int(self.write_pos), len(batch) if self._started() else 0
         head = min(n, self.capacity - start)
         slots = [self.emb[start : start + head], *([self.emb[: n - head]] if n > head else [])]
-        started = self._started() and n <= self.capacity
-        before = [_sums(rows, self.sums.dtype) for rows in slots] if started else []
+        before = [rows.to(self.sums.dtype, copy=True) for rows in slots]
         super().push(batch)
-        for rows, old in zip(slots, before, strict=False):
-            self.sums = self.sums + (_sums(rows, self.sums.dtype) - old)
-        self.since_rebase += n * started
+        for rows, old in zip(slots, before, strict=True):
+            self.sums.add_(change_of_sums(old, rows))
+        self.since_rebase.add_(n)
 
     @torch.no_grad()
     def reset(self) -> None:
         """Forget everything, the warm-up and the filters too: as newly made."""
         super().reset()
-        self.scale = torch.ones_like(self.scale)
+        self.scale.fill_(1.0)
 
     def reinflate(self) -> None:
         """Make the filters as uncertain as after their first batch, so that they follow quickly again.
@@ -191,8 +193,7 @@ class ACBNMemory(XBMMemory):
 
     def moments(self) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation (D,) of the rows in memory as they stand now, before any normalisation."""
-        mean, square = (self.sums / max(1, len(self))).unbind()
-        std = torch.addcmul(square, mean, mean, value=-1.0).clamp_(min=0.0).sqrt_()
+        mean, std = moments_of(self.sums, len(self))
         return torch.addcmul(self.shift, mean, self.scale), std.mul_(self.scale)
 
     def checksum(self) -> int:
@@ -209,12 +210,12 @@ class ACBNMemory(XBMMemory):
 
     def _match(self, spread_known: bool) -> None:
         """Move the rows in memory to the filters' mean and, where there is one, to their spread."""
-        if int(self.since_rebase) >= _TURNS * self.capacity or (not int(self.step) % 4 and self._far()):
-            self._rebase()
-        mean, std = self.moments()
-        level = self.filter.level
-        factor = matching_factor(std, level[1]) if spread_known else torch.ones_like(std)
-        self.scale, self.shift = matched(self.scale, self.shift, mean, factor, level[0])
+        mean, std = moments_of(self.sums, len(self))
+        wanted_mean, wanted_std = self.filter.level.unbind()
+        factor = matching_factor(std.mul_(self.scale), wanted_std) if spread_known else torch.ones_like(std)
+        scale, shift = matched(self.scale, factor, mean, wanted_mean)
+        self.scale.copy_(scale)
+        self.shift.copy_(shift)
 
     def _far(self) -> bool:
         """Whether the scale of some dimension has gone so far that storing new rows would cost digits."""
@@ -223,28 +224,24 @@ class ACBNMemory(XBMMemory):
 
     def _rebase(self) -> None:
         """Write the moved rows out, so that scale is 1 and shift 0 again."""
-        self.sums = torch.zeros_like(self.sums)
+        self.sums.zero_()
         scale, shift = self.scale.float(), self.shift.float()
         for start in range(0, len(self), _BLOCK):
             rows = self.emb[start : min(start + _BLOCK, len(self))]
             rows.copy_(torch.addcmul(shift, rows.float(), scale))
-            self.sums += _sums(rows, self.sums.dtype)
-        self.scale, self.shift = torch.ones_like(self.scale), torch.zeros_like(self.shift)
+            self.sums.add_(sums_of(rows, self.sums.dtype))
+        self.scale.fill_(1.0)
+        self.shift.zero_()
         self.since_rebase.zero_()
 
     def _storable(self, batch: Embedded) -> Tensor:
         """The rows u that the present map puts where the batch's rows are, or ValueError; see xbm."""
         super()._storable(batch)
         rows = widen(batch.vectors.detach().to(self.scale.device))
-        return ((rows - self.shift.to(rows.dtype)) / self.scale.to(rows.dtype)).to(self.emb.dtype)
+        moved_back = torch.sub(rows, self.shift.to(rows.dtype)).div_(self.scale.to(rows.dtype))
+        return moved_back.to(self.emb.dtype)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> ACBNMemory:
         """Follow a move to another device; the moments keep their precision and the counters stay on the host."""
         apply_but_keep(self, super()._apply, fn, _WIDE, ("since_rebase",))
         return self
-
-
-def _sums(rows: Tensor, dtype: torch.dtype) -> Tensor:
-    """(2, D): the sum of the rows and of their squares, in the precision asked for."""
-    wide = rows.to(dtype)
-    return torch.stack((wide.sum(0), wide.square().sum(0)))

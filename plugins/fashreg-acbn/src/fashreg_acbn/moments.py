@@ -24,7 +24,6 @@ class Moments:
     effective: float
 
 
-@torch.no_grad()
 def batch_moments(vectors: Tensor, labels: Tensor) -> Moments:
     """Moments of rows (B, D), B >= 1, with labels (B,); in fp32 or wider whatever the rows are.
 
