@@ -19,6 +19,7 @@ from fashreg.functional.log_sums import fits
 from fashreg.functional.similarity import TINY, full_precision, unit_rows
 from fashreg.losses.proxy_anchor import ProxyAnchorLoss
 from fashreg.values import Embedded
+from fashreg_moml.product import times_transposed
 from fashreg_moml.repulsion import ProxyRepulsionLoss
 
 _TILE = {"cpu": 1 << 17, "cuda": 1 << 26}  # numbers of the proxies looked at together
@@ -59,8 +60,9 @@ class _OneWalk(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, w: Tensor, labels: Tensor, how: Sharpness) -> tuple[Tensor, Tensor, Tensor]:
         ctx.set_materialize_grads(False)
-        walk = _Walk(x, w, labels, how, gradient=any(ctx.needs_input_grad[:2]))
-        values = walk.values()
+        with full_precision(x):
+            walk = _Walk(x, w, labels, how, gradient=any(ctx.needs_input_grad[:2]))
+            values = walk.values()
         ctx.mark_non_differentiable(values[2])
         if walk.kept is not None:
             ctx.save_for_backward(x, w, walk.kept, walk.inverse, walk.present, walk.p, walk.by_x, walk.by_p)
@@ -88,12 +90,12 @@ class _OneWalk(torch.autograd.Function):
 
 def _proxies_gradient(weights: Tensor, stacked: Tensor, w: Tensor, inverse: Tensor) -> Tensor:
     """(C, D): weights (C, R), already divided by the proxies' lengths, times rows (R, D), along the sphere."""
-    by_w = torch.empty_like(w)
+    by_w, columns = torch.empty_like(w), stacked.T
     for part in _tiles(w):
         into, here = by_w[part], w[part]
-        torch.mm(weights[part], stacked, out=into)
-        along = (into * here).sum(1, keepdim=True).mul_(inverse[part].square())
-        into.addcmul_(here, along, value=-1)
+        plain = times_transposed(weights[part], columns)
+        along = (plain * here).sum(1, keepdim=True).mul_(inverse[part].square())
+        torch.addcmul(plain, here, along, value=-1, out=into)
     return by_w
 
 
@@ -161,8 +163,7 @@ class _Walk:
         length = torch.linalg.vector_norm(here, dim=1, keepdim=True)
         inverse = torch.where(length > TINY, 1.0 / length, 0.0)
         self.inverse[part] = inverse
-        torch.mm(here, stacked.T, out=e)
-        torch.addcmul(shift, e, inverse, out=e).exp_()
+        torch.addcmul(shift, times_transposed(here, stacked), inverse, out=e).exp_()
         own = (self.places[mine] - part.start, self.columns[mine])
         e[own] = 0.0
         rows, proxies = e[:, :b], e[:, b:]
@@ -175,4 +176,4 @@ class _Walk:
         rows.mul_(how.alpha / len(self.w) / (1 + total))
         e[own] = torch.cat([self.own, self.own.new_zeros(len(self.present))])[mine]
         e.mul_(inverse)
-        self.pull.addmm_(e.T, here)
+        self.pull += times_transposed(e.T, here.T)
