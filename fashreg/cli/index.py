@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from fashreg.cli.options import AsJson, Batch, Model, SetOption, Split, TableOption, Task, component
+from fashreg.cli.options import AsJson, Batch, Model, SetOption, Split, TableOption, component
 from fashreg.errors import shown
 
 index_app = typer.Typer(help="Build a searchable gallery, and change it.", no_args_is_help=True)
@@ -43,26 +43,33 @@ def build(
         typer.Option(min=0, max=1, help="Search as broadly as it takes to find this share of the true ten nearest."),
     ] = None,
     split: Split = None,
-    task: Task = None,
+    task: Annotated[
+        list[str] | None,
+        typer.Option(help="Task or attribute of a model with several; repeated: an index for each, in OUT/TASK."),
+    ] = None,
+    every_task: Annotated[bool, typer.Option("--every-task", help="An index for each task, in OUT/TASK.")] = False,
     batch_size: Batch = 64,
     set_: SetOption = None,
 ) -> None:
     """Embed a table and make it searchable; what the index finds of exact search's answers is measured and kept."""
-    from fashreg.jobs.indexing import build_index
+    from fashreg.jobs.index_tasks import folder_name
+    from fashreg.jobs.indexing import build_index, build_indexes
 
-    gallery = build_index(
-        model,
-        table,
-        out,
-        index=component(kind),
-        keep=keep or (),
-        recall=recall,
-        split=split,
-        task=task,
-        batch_size=batch_size,
-        options=set_ or (),
-    )
-    print(f"{len(gallery)} pictures indexed in {out}; next: fashreg search {out} --image FILE")
+    ours: dict[str, Any] = {
+        "index": component(kind),
+        "keep": keep or (),
+        "recall": recall,
+        "split": split,
+        "batch_size": batch_size,
+        "options": set_ or (),
+    }
+    if not every_task and len(task or ()) < 2:
+        gallery = build_index(model, table, out, task=task[0] if task else None, **ours)
+        print(f"{len(gallery)} pictures indexed in {out}; next: fashreg search {out} --image FILE")
+        return
+    for name, made in build_indexes(model, table, out, tasks=None if every_task else task, **ours).items():
+        print(shown(f"{len(made)} pictures indexed in {out / folder_name(name)}"))
+    print(f"next: fashreg search {out}/TASK --image FILE")
 
 
 @index_app.command("add")
@@ -136,6 +143,12 @@ def search(
     where: Where = None,
     k: Annotated[int, typer.Option("-k", min=1, help="Neighbours per query.")] = 10,
     model: Moved = None,
+    across: Annotated[
+        bool,
+        typer.Option(
+            "--across-models", help="Ask with the vectors of --model although another model made the index's."
+        ),
+    ] = False,
     reranker: Annotated[
         list[str] | None,
         typer.Option(help="Registered reranker, or '{name: NAME, ...}' (repeatable); default: none."),
@@ -155,6 +168,7 @@ def search(
         k=k,
         where=where,
         model=model,
+        across=across,
         rerank=[component(text) for text in reranker or ()],
     )
     show(asked, answers, sheet=sheet, html=html, title=f"{folder}", where=where)

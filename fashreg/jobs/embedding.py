@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from fashreg.jobs.index_model import stamped, task_of
 from fashreg.jobs.opening import Model, open_model, open_table
 from fashreg.strict_tensors import write_tensors
 
@@ -26,15 +27,17 @@ def embed_table(
 ) -> str:
     """Write vectors (N, D) float32 and ids (N,) int64, rows in the table's order; gives back one line that says so.
 
-    The file's metadata holds the fingerprints of model and table. It appears whole or not at all.
+    The file's metadata holds the fingerprints of model, table and task. It appears whole or not at all.
     """
     encoder, trained = open_model(model)
+    named = task_of(encoder, task)
     rows, _ = open_table(table, trained.data, split=split, options=options, need_label=False)
-    vectors = encoder.embed(rows, batch_size=batch_size, task=task, progress=progress)
+    vectors = encoder.embed(rows, batch_size=batch_size, task=named, progress=progress)
     path = Path(out)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    metadata = {"model": encoder.fingerprint(), "table": rows.fingerprint, "task": task or ""}
+    made_by = {name: text or "" for name, text in stamped(encoder, named).items()}
+    metadata = {"model": encoder.fingerprint(), "table": rows.fingerprint, **made_by}
     try:
         write_tensors(temporary, {"vectors": vectors, "ids": torch.from_numpy(rows.ids)}, metadata=metadata)
         os.replace(temporary, path)

@@ -17,7 +17,8 @@ from fashreg.data.table import Table
 from fashreg.errors import DataError
 from fashreg.indexes.folder import SavedIndex, load_index_folder, save_index
 from fashreg.jobs.gallery import Gallery
-from fashreg.jobs.indexing import encoder_of, items_of, measure, open_gallery
+from fashreg.jobs.index_model import encoder_of, stamped
+from fashreg.jobs.indexing import items_of, measure, open_gallery
 from fashreg.jobs.opening import Model, open_model, open_table
 from fashreg.jobs.where import Where, ids_where
 
@@ -141,6 +142,7 @@ def describe_index(folder: str | Path) -> Mapping[str, Any]:
         "model": saved.extra.get("model"),
         "model_fingerprint": saved.model_fingerprint,
         "task": saved.extra.get("task"),
+        "task_fingerprint": saved.extra.get("task_fingerprint"),
         "bytes": sum(path.stat().st_size for path in Path(folder).iterdir()),
     }
 
@@ -171,14 +173,18 @@ def _embedded(gallery: Gallery, rows: Table, batch_size: int, progress: bool) ->
 
 
 def _save(saved: SavedIndex, gallery: Gallery, items: pd.DataFrame) -> None:
-    """Write the folder anew, unless somebody else has since it was read; then BusyError, and theirs stays."""
+    """Write the folder anew, unless somebody else has since it was read; then BusyError, and theirs stays.
+
+    An index of a fashreg that knew no fingerprints of tasks gets one, where the model that made it is at hand.
+    """
+    now = {} if gallery.encoder is None else stamped(gallery.encoder, gallery.task)
     save_index(
         gallery.index,
         saved.folder,
         items=items,
         model_fingerprint=saved.model_fingerprint,
         spec=spec_of(gallery.index),
-        extra=saved.extra,
+        extra={**saved.extra, **now},
         recall=measure(gallery.index),
         unchanged_since=saved,
     )

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 import torch
+from torch import Tensor
 
 from fashreg.assembly import build, spec_of, told_by
 from fashreg.data.columns import missing_column
@@ -20,11 +21,13 @@ from fashreg.indexes.folder import SavedIndex, fill_index, load_index_folder, sa
 from fashreg.indexes.recall import exact_ids, recall_of, sample_rows
 from fashreg.interfaces import Index
 from fashreg.jobs.gallery import Gallery
+from fashreg.jobs.index_model import encoder_of, saved_task, stamped, task_of
+from fashreg.jobs.index_tasks import folders_for, tasks_of
 from fashreg.jobs.opening import Model, open_model, open_table
+from fashreg.jobs.task_vectors import TaskVectors
 
-__all__ = ["Gallery", "build_index", "load_index"]
+__all__ = ["Gallery", "build_index", "build_indexes", "load_index"]
 
-_LONGEST = 4096  # letters of a path
 _QUERIES, _K = 500, 10  # what recall is measured on: rows of the index itself, each left out of its own answer
 
 
@@ -44,44 +47,99 @@ def build_index(
 ) -> Gallery:
     """Embed a table and make it searchable; with `out`, write the index folder too (whole or not at all).
 
-    model: model folder or Encoder. table: path, DataFrame or Table. index: name, spec, class or object. keep: columns
-    of the table that hits show and filters may ask for, beside label and attributes. recall: the share of exact
-    search's ten nearest that must be found, 0..1; the index searches as broadly as that takes. What it finds is
-    measured either way, and stored.
+    model: model folder or Encoder. table: path, DataFrame or Table. index: name, spec, class or object. task: whose
+    vectors, for a model with several (`build_indexes` makes an index for each). keep: columns of the table that hits
+    show and filters may ask for, beside label and attributes. recall: the share of exact search's ten nearest that must
+    be found, 0..1; the index searches as broadly as that takes. What it finds is measured either way, and stored.
     """
     encoder, trained = open_model(model)
+    named = task_of(encoder, task, several=", or an index for each: --every-task")
     rows, _ = open_table(table, trained.data, split=split, options=options, need_label=False)
     items = items_of(rows, keep)
-    vectors = encoder.embed(rows, batch_size=batch_size, task=task, progress=progress)
-    built: Index = build("index", index, facts={"embed_dim": vectors.shape[1]})
-    built.add(vectors, torch.from_numpy(rows.ids))
-    _check_trained(built)
+    vectors = encoder.embed(rows, batch_size=batch_size, task=named, progress=progress)
+    built = _made(index, vectors, rows)
     measured = measure(built, recall)
-    gallery = Gallery(built, items, encoder, task)
+    gallery = Gallery(built, items, encoder, named)
     if out is not None:
-        where = None if isinstance(model, Encoder) else os.path.abspath(model)
-        if is_address(model):
-            where = f"{SCHEME}{encoder.origin}"  # the very commit
-        save_index(
-            built,
-            Path(out),
-            items=gallery.items,
-            model_fingerprint=encoder.fingerprint(),
-            spec=spec_of(built),
-            extra={"model": where, "task": task, "table": rows.fingerprint, "keep": list(keep)},
-            recall=measured,
-        )
+        _save(gallery, out, model, rows, keep, measured)
     return gallery
 
 
-def load_index(folder: str | Path, *, model: Model | None = None) -> Gallery:
+def build_indexes(
+    model: Model,
+    table: Any,
+    out: str | Path | None = None,
+    *,
+    tasks: Sequence[str] | None = None,
+    index: Any = "exact",
+    split: str | None = None,
+    keep: Sequence[str] = (),
+    recall: float | None = None,
+    batch_size: int = 64,
+    options: Sequence[str] = (),
+    progress: bool = True,
+) -> dict[str, Gallery]:
+    """An index for each task of a model: pictures pass the trunk once for all of them, as far as memory allows.
+
+    tasks: which, default all that the head serves. out: a folder, in which each task gets an index folder of its own,
+    called after it (`/` and its like as %2F). index: name, spec or class. The rest, and what each index is, as in
+    `build_index`; `load_index(OUT/TASK)` opens one.
+    """
+    if not isinstance(index, str | Mapping | type):
+        raise ValueError("an index object holds the vectors of one task: give the name of an index, a spec or a class")
+    encoder, trained = open_model(model)
+    wanted = tasks_of(encoder, tasks)
+    folders = None if out is None else folders_for(Path(out), wanted)
+    rows, _ = open_table(table, trained.data, split=split, options=options, need_label=False)
+    items = items_of(rows, keep)
+    vectors = TaskVectors(encoder, rows, wanted, batch_size=batch_size, progress=progress)
+    galleries: dict[str, Gallery] = {}
+    for task in wanted:
+        built = _made(index, vectors(task), rows)
+        measured = measure(built, recall)
+        galleries[task] = Gallery(built, items, encoder, task)
+        if folders is not None:
+            _save(galleries[task], folders[task], model, rows, keep, measured)
+    return galleries
+
+
+def _made(index: Any, vectors: Tensor, rows: Table) -> Index:
+    """An index of a table's vectors."""
+    built: Index = build("index", index, facts={"embed_dim": vectors.shape[1]})
+    built.add(vectors, torch.from_numpy(rows.ids))
+    _check_trained(built)
+    return built
+
+
+def _save(
+    gallery: Gallery, out: str | Path, model: Model, rows: Table, keep: Sequence[str], measured: Mapping[str, Any]
+) -> None:
+    """Write the index folder of a gallery that was just built."""
+    encoder = gallery.encoder
+    assert encoder is not None
+    where = None if isinstance(model, Encoder) else os.path.abspath(model)
+    if is_address(model):
+        where = f"{SCHEME}{encoder.origin}"  # the very commit
+    save_index(
+        gallery.index,
+        Path(out),
+        items=gallery.items,
+        model_fingerprint=encoder.fingerprint(),
+        spec=spec_of(gallery.index),
+        extra={"model": where, **stamped(encoder, gallery.task), "table": rows.fingerprint, "keep": list(keep)},
+        recall=measured,
+    )
+
+
+def load_index(folder: str | Path, *, model: Model | None = None, across: bool = False) -> Gallery:
     """The gallery saved in a folder, with the model that made it.
 
-    model: model folder or Encoder, when it has moved since. Raises ModelError when the model's weights are not those
-    the index was built with, even if the dimensions agree.
+    model: model folder or Encoder, when it has moved since; also a later one in which the index's task is as it was.
+    Raises ModelError for a model whose vectors are others, even if the dimensions agree. across: ask with that model
+    all the same (of the same width, with the index's task); `fashreg.compatibility` measures what that costs.
     """
     saved = load_index_folder(Path(folder))
-    return open_gallery(saved, encoder_of(saved, model))
+    return open_gallery(saved, encoder_of(saved, model, across=across))
 
 
 def open_gallery(saved: SavedIndex, encoder: Encoder | None) -> Gallery:
@@ -95,31 +153,10 @@ def open_gallery(saved: SavedIndex, encoder: Encoder | None) -> Gallery:
         raise
     except Exception as error:  # a component may raise anything for options that a stranger chose
         raise ModelError(f"{saved.folder / 'index.json'} describes an index that cannot be made: {error!r}") from error
-    task = saved.extra.get("task")
-    if not isinstance(task, str | None):
-        raise ModelError(f"{saved.folder / 'index.json'}: extra.task is a {type(task).__name__}, and should be a text")
+    task = saved_task(saved)
     items = saved.items if saved.items is not None else pd.DataFrame({"id": saved.ids.numpy()})
     items = items if "image" in items else items.assign(image="")
     return Gallery(fill_index(index, saved), items, encoder, task)
-
-
-def encoder_of(saved: SavedIndex, model: Model | None = None) -> Encoder:
-    """The encoder whose vectors an index folder holds; ModelError for any other."""
-    folder = saved.folder
-    chosen = model if model is not None else saved.extra.get("model")
-    if model is None and (not isinstance(chosen, str | None) or len(chosen or "") > _LONGEST):
-        raise ModelError(f"{folder / 'index.json'}: extra.model is no name of a model, but a {type(chosen).__name__}")
-    if not chosen:
-        raise ModelError(f"{folder} was built from a model in memory; say which one to ask with: --model FOLDER")
-    if model is None and not is_address(chosen) and not os.path.isdir(str(chosen)):
-        raise ModelError(f"the model of {folder} was at {chosen} and is not there now; say where: --model FOLDER")
-    encoder, _ = open_model(chosen)
-    if encoder.fingerprint() != saved.model_fingerprint:
-        raise ModelError(
-            f"{folder} was built with another model (fingerprint {saved.model_fingerprint[:12]}, this one is "
-            f"{encoder.fingerprint()[:12]}); build it again: fashreg index build {chosen} --table TABLE --out {folder}"
-        )
-    return encoder
 
 
 def measure(index: Index, least: float | None = None) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,23 +53,18 @@ def ask(
     return Asked(names, shown, labels, torch.cat(parts), torch.tensor(own, dtype=torch.int64))
 
 
-def read_vectors(path: Path, saved: SavedIndex) -> Tensor:
+def read_vectors(path: Path, saved: SavedIndex, *, across: bool = False) -> Tensor:
     """Query vectors (Q, D) from a .safetensors file (`vectors`, as `fashreg embed` writes) or a .npy file.
 
-    DataError for anything that cannot be a question to this index; ModelError where the file says that another model
-    made its vectors.
+    DataError for anything that cannot be a question to this index; ModelError where the file says that another task,
+    or (unless across) another model made its vectors.
     """
     if path.suffix == ".npy":
         found = _read_npy(path)
     elif path.suffix == ".safetensors":
         if "vectors" not in (names := read_header(path)):
             raise DataError(f"{path} holds no tensor `vectors`, but {', '.join(sorted(names)) or 'nothing'}")
-        made_by = read_metadata(path).get("model", saved.model_fingerprint)
-        if made_by != saved.model_fingerprint:
-            raise ModelError(
-                f"{path} was made by another model (fingerprint {made_by[:12]}) than {saved.folder} "
-                f"({saved.model_fingerprint[:12]}); embed again with the index's model"
-            )
+        _check_makers(path, read_metadata(path), saved, across)
         found = read_tensors(path)["vectors"]
     else:
         raise DataError(f"{path}: vectors are read from .safetensors or .npy files")
@@ -78,6 +73,20 @@ def read_vectors(path: Path, saved: SavedIndex) -> Tensor:
     if found.ndim != 2 or found.shape[1] != wide or not found.is_floating_point():
         raise DataError(f"{path} holds {tuple(found.shape)} {found.dtype}; this index is asked with float (Q, {wide})")
     return found
+
+
+def _check_makers(path: Path, said: Mapping[str, str], saved: SavedIndex, across: bool) -> None:
+    """ModelError where a file says that its vectors are not of the index's making. said: its metadata."""
+    asked, task = said.get("task"), saved.extra.get("task")
+    if asked and task and asked != task:
+        raise ModelError(f"{path} holds vectors of the task {asked!r}, and {saved.folder} those of {task!r}")
+    made_by, alone = said.get("model", saved.model_fingerprint), said.get("task_fingerprint")
+    same_task = bool(alone) and alone == saved.extra.get("task_fingerprint")
+    if made_by != saved.model_fingerprint and not same_task and not across:
+        raise ModelError(
+            f"{path} was made by another model (fingerprint {made_by[:12]}) than {saved.folder} "
+            f"({saved.model_fingerprint[:12]}); embed again with the index's model, or say --across-models"
+        )
 
 
 def _read_npy(path: Path) -> Tensor:

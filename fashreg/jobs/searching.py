@@ -9,7 +9,8 @@ from typing import Any
 from fashreg.indexes.folder import load_index_folder
 from fashreg.jobs.gallery import Hit
 from fashreg.jobs.hits_page import write_hits_page
-from fashreg.jobs.indexing import encoder_of, open_gallery
+from fashreg.jobs.index_model import encoder_of
+from fashreg.jobs.indexing import open_gallery
 from fashreg.jobs.queries import Asked, ask, read_vectors
 from fashreg.jobs.sheet import write_sheet
 from fashreg.jobs.where import Where
@@ -27,15 +28,17 @@ def search_folder(
     where: Where | None = None,
     model: str | None = None,
     rerank: Any = None,
+    across: bool = False,
 ) -> tuple[Asked, list[list[Hit]]]:
     """Ask an index folder with pictures, ids of its own pictures, and vectors; with examples of its own by default.
 
-    The model is opened only when a picture must be embedded, or when it is named.
+    The model is opened only when a picture must be embedded, or when it is named. across: it may be another one than
+    the index's; vectors from a file then may be anyone's.
     """
     saved = load_index_folder(folder)
     needed = bool(pictures) or model is not None or not (ids or vectors)
-    gallery = open_gallery(saved, encoder_of(saved, model) if needed else None)
-    stored = None if vectors is None else read_vectors(vectors, saved)
+    gallery = open_gallery(saved, encoder_of(saved, model, across=across) if needed else None)
+    stored = None if vectors is None else read_vectors(vectors, saved, across=across)
     if not (pictures or ids or vectors):
         pictures = gallery.examples(_EXAMPLES)
     asked = ask(gallery, pictures, ids, stored)
