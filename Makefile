@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 # The lowest huggingface-hub that pyproject.toml allows: sharing is tested under it as well as under the newest.
 LOWEST_HUB := 0.27.0
 
-.PHONY: demo test test-sharing lint browser clean
+.PHONY: demo test test-core test-sharing lint browser clean
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "fashreg needs Python 3.11 or newer; set PYTHON=")'
@@ -57,6 +57,10 @@ $(VENV)/lowest-hub/.installed-$(LOWEST_HUB): $(VENV)/.installed-dev
 
 test-sharing: $(VENV)/lowest-hub/.installed-$(LOWEST_HUB)
 	PYTHONPATH=$(abspath $(VENV)/lowest-hub) FASHREG_TEST_HUB=$(LOWEST_HUB) $(BIN)/python -m pytest -n $(WORKERS) tests/hub
+
+# What a change of the core needs while one works on it; sharing and plugins have suites of their own.
+test-core: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -n $(WORKERS) tests --ignore tests/hub
 
 test: lint browser test-sharing
 	$(BIN)/python -m pytest -n $(WORKERS) tests contrib plugins
