@@ -126,6 +126,18 @@ def paired_test(
     )
 
 
+def resampled_means(values: Tensor, *, resamples: int = 2000, groups: Tensor | None = None, seed: int = 0) -> Tensor:
+    """(resamples, M) float64: the means of (Q, M) over queries drawn with replacement, the same ones for all columns.
+
+    groups: as in `bootstrap_intervals`. Every value counts: none may be NaN.
+    """
+    values = _checked(values, groups, 0.95, resamples)
+    if not len(values) or bool(values.isnan().any()):
+        raise ValueError("means of resamples need at least one query, and a number for each")
+    sums, sizes = _units(values, groups, seed)
+    return _resampled(sums, sizes[:, None], resamples, seed)
+
+
 def permutation_p_value(first: Sequence[float], second: Sequence[float], *, seed: int = 0) -> float:
     """How often numbers dealt to the two sides at random differ as much in their means: one number a training.
 
