@@ -22,6 +22,7 @@ _WHERE = {
     "build_index": "jobs.indexing",
     "compare": "jobs.comparison",
     "components": "registry",
+    "continue_training": "jobs.continuing",
     "evaluate": "jobs.evaluation",
     "load": "storage.loading",
     "load_evaluation": "jobs.evaluation_folder",
@@ -47,6 +48,7 @@ __all__ = [
     "build_index",
     "compare",
     "components",
+    "continue_training",
     "evaluate",
     "load",
     "load_evaluation",
@@ -66,6 +68,7 @@ if TYPE_CHECKING:
     from fashreg.encoder import Encoder
     from fashreg.errors import FashregError
     from fashreg.jobs.comparison import compare
+    from fashreg.jobs.continuing import continue_training
     from fashreg.jobs.evaluation import evaluate
     from fashreg.jobs.evaluation_folder import load_evaluation, save_evaluation
     from fashreg.jobs.indexing import build_index, load_index

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from fashreg.cli import card, data, evaluate, gallery, index, look, report, share, train
+from fashreg.cli import card, continuing, data, evaluate, gallery, index, look, report, share, train
 
 app = typer.Typer(
     name="fashreg",
@@ -47,6 +47,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     look.recipes,
     look.schema,
     train.train,
+    continuing.continue_,
     evaluate.evaluate,
     evaluate.compare,
     report.report,

@@ -41,14 +41,14 @@ def train(
     except Interrupted as stop:  # here, because typer turns every KeyboardInterrupt into a bare status
         print(stop, file=sys.stderr)
         raise typer.Exit(128 + stop.signal_number) from None
-    page = _report(out) if report and os.environ.get("RANK", "0") == "0" else None
+    page = report_of(out) if report and os.environ.get("RANK", "0") == "0" else None
     if as_json:
         print(json.dumps(run.as_dict(), indent=1))
     else:
         print(run.summary() + (f"\nreport: {page}" if page else ""))
 
 
-def _report(run: Path) -> Path | None:
+def report_of(run: Path) -> Path | None:
     """The page of a run that is complete and safe on disk: whatever goes wrong with the page is only told."""
     from fashreg.report.writing import default_place, write_report
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch
 
 from fashreg.encoder import Encoder
 from fashreg.errors import ModelError
+from fashreg.jobs.stream_carry import below, carried_rows, judged_data
 from fashreg.jobs.stream_judging import Judge
 from fashreg.jobs.stream_record import STREAM, StreamRecord, read_record
 from fashreg.jobs.stream_result import StreamResult
@@ -33,13 +34,16 @@ def learning_steps(learner: Any, experiences: Sequence[Experience]) -> list[Expe
 
 @dataclass
 class Stream:
-    """A stream that is being learned. judged: what the judge's pictures are called."""
+    """A stream that is being learned. judged: what the judge's pictures are called. before: what the run measured that
+    is learned on from; its rows stand above where they were judged on the same pictures.
+    """
 
     session: Session
     learner: Any
     experiences: Sequence[Experience]
     judge: Judge
     judged: str
+    before: StreamRecord | None = None
 
     @property
     def earlier(self) -> list[str]:
@@ -53,8 +57,7 @@ class Stream:
         result, kept = self._empty(steps), self._kept(steps) if finished else None
         learnt = list(self.earlier)
         if self.earlier:
-            names = self._names(steps[0])
-            result = result.with_row(self._row(kept, 0, lambda: self._measured(learnt, names[0])), None)
+            result = self._begun(result, kept, self._names(steps[0])[0])
         for place, step in enumerate(steps):
             report = self._learned(step)
             row = len(result.record.map)
@@ -73,6 +76,15 @@ class Stream:
                 self._keep(result)
                 self._say(result)
         return result
+
+    def _begun(self, result: StreamResult, kept: StreamRecord | None, coming: str) -> StreamResult:
+        """What was known before: the earlier run's rows, or one row that is measured now; with what comes next."""
+        above = carried_rows(self.before, result.record, self.earlier)
+        if above is None and self.before is not None and self.session.processes.first and not self.session.quiet:
+            print(f"note: these are other pictures than before, so the matrix starts anew, with a row {BEFORE!r}")
+        row = 0 if above is None else len(above.map) - 1
+        values = self._row(kept, row, lambda: self._measured(self.earlier, coming))
+        return result.with_row(values, None) if above is None else below(result, above, values)
 
     def _learned(self, step: Experience) -> LearnReport:
         self.session.cost.begin(step.name)
@@ -100,21 +112,24 @@ class Stream:
         stream = self.judge.recipe.stream
         assert stream is not None
         columns = self.judge.columns
-        names = tuple(step.name for step in steps)
-        return StreamResult(
-            StreamRecord(
-                by=stream.by,
-                experiences=(BEFORE, *names) if self.earlier else names,
-                columns=tuple(column.name for column in columns),
-                judged=self.judged,
-                queries={column.name: column.queries for column in columns},
-                chance={column.name: column.chance for column in columns},
-                map=(),
-                recall=(),
-                cost=(),
-                summary={},
-            )
+        fresh = StreamRecord(
+            by=stream.by,
+            experiences=tuple(step.name for step in steps),
+            columns=tuple(column.name for column in columns),
+            judged=self.judged,
+            queries={column.name: column.queries for column in columns},
+            chance={column.name: column.chance for column in columns},
+            map=(),
+            recall=(),
+            cost=(),
+            summary={},
+            data={column.name: judged_data(self.judge.table, column.attribute) for column in columns},
         )
+        if not self.earlier:
+            return StreamResult(fresh)
+        above = carried_rows(self.before, fresh, self.earlier)
+        first = (BEFORE,) if above is None else above.experiences
+        return StreamResult(replace(fresh, experiences=(*first, *fresh.experiences)))
 
     def _kept(self, steps: Sequence[Experience]) -> StreamRecord | None:
         """What an interrupted run wrote; ModelError when it belongs to other experiences or pictures."""
@@ -122,7 +137,7 @@ class Stream:
         if path is None or not path.exists():
             return None
         kept = read_record(path)
-        for field in ("by", "experiences", "columns", "queries"):
+        for field in ("by", "experiences", "columns", "queries", "data"):
             if getattr(kept, field) != getattr(fresh, field):
                 raise ModelError(
                     f"{path} is of another stream (different: {field}); give the same recipe and table to go on with "

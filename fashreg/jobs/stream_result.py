@@ -58,6 +58,7 @@ class StreamResult:
             "recall@1": [list(row) for row in record.recall],
             "cost": [None if one is None else dict(one) for one in record.cost],
             "summary": dict(record.summary),
+            "data": dict(record.data),
         }
 
     def summary(self) -> str:

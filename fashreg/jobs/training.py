@@ -23,6 +23,7 @@ from fashreg.jobs.parts import Parts, assemble
 from fashreg.jobs.stream import Stream
 from fashreg.jobs.stream_check import stream_judge
 from fashreg.jobs.stream_judging import Judge, final_evaluation
+from fashreg.jobs.stream_record import StreamRecord
 from fashreg.jobs.stream_result import StreamResult, joined_report
 from fashreg.jobs.tables import Tables, read_tables
 from fashreg.strict_json import write_json
@@ -155,8 +156,11 @@ def run_training(
     quiet: bool = False,
     judge: Judge | None = None,
     bound: Callable[[Any], None] | None = None,
+    earlier: StreamRecord | None = None,
 ) -> TrainedRun:
-    """Train with parts that are built, and measure. judge: of a stream. bound: told of the learner once it is bound."""
+    """Train with parts that are built, and measure. judge: of a stream. bound: told of the learner once it is bound.
+    earlier: what the run that is learned on from measured.
+    """
     keep_freed_memory(recipe.trainer.keep_freed_memory)
     session = parts.session(recipe, document, folder, quiet=quiet)
     judged, split = tables.judged(recipe.data)
@@ -177,7 +181,7 @@ def run_training(
         report = learner.learn(tables.experiences[0])
         after = _measure(recipe, parts, judged, split) if speaks else None
     else:
-        stream = Stream(session, learner, tables.experiences, judge, split).learn()
+        stream = Stream(session, learner, tables.experiences, judge, split, earlier).learn()
         report = joined_report(stream.reports)
         after = final_evaluation(recipe, parts, judge, split) if speaks else None
     session.processes.end_trackers()

@@ -1,0 +1,66 @@
+"""`fashreg continue`: add an attribute to a model that is trained, and keep what it knows."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from fashreg.cli.options import AsJson
+
+
+def continue_(
+    source: Annotated[
+        str,
+        typer.Argument(metavar="RUN|MODEL|USER/NAME", help="Run folder, model folder, or user/name@REV on the Hub."),
+    ],
+    table: Annotated[str, typer.Option("--table", help="CSV, TSV or Parquet with the new attribute as a column.")],
+    add: Annotated[
+        list[str] | None, typer.Option("--add-attribute", help="Column to learn (repeatable: one after the other).")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Run folder to make, e.g. runs/b.")] = None,
+    train_encoder: Annotated[
+        bool,
+        typer.Option(
+            "--train-encoder/--keep-old",
+            help="Let the encoder learn on, too: what it knew moves; or keep it to the bit.",
+        ),
+    ] = False,
+    recipe: Annotated[
+        str | None, typer.Option(help="How to learn, instead of the recipe that is kept with the model.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="Override a field: --set trainer.epochs=5 (repeatable).")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the interrupted run in --out.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything; print; train nothing.")] = False,
+    report: Annotated[bool, typer.Option(help="Write OUT/report.html at the end.")] = True,
+    as_json: AsJson = False,
+) -> None:
+    """Add an attribute to a trained model: a new head learns; what the model knew stays, to the bit, and is checked."""
+    from fashreg.cli.train import report_of
+    from fashreg.errors import RecipeError
+    from fashreg.jobs.continuing import continue_training, plan_continuing
+    from fashreg.training.interruption import Interrupted
+
+    how: dict[str, Any] = {"add": add or (), "table": table, "train_encoder": train_encoder}
+    how |= {"recipe": recipe, "overrides": set_ or ()}
+    if dry_run:
+        print(plan_continuing(source, **how).describe())
+        return
+    if out is None:
+        raise RecipeError("fashreg continue needs a run folder: add --out runs/NAME (or --dry-run to only check)")
+    try:
+        run = continue_training(source, **how, out=out, resume=resume)
+    except Interrupted as stop:  # here, because typer turns every KeyboardInterrupt into a bare status
+        print(stop, file=sys.stderr)
+        raise typer.Exit(128 + stop.signal_number) from None
+    page = report_of(out) if report and os.environ.get("RANK", "0") == "0" else None
+    if as_json:
+        print(json.dumps(run.as_dict(), indent=1))
+    else:
+        print(run.summary() + (f"\nreport: {page}" if page else ""))

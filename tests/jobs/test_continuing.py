@@ -1,0 +1,364 @@
+"""Learning on: a new attribute on a trained model, what it knew before equal to the bit, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+
+import fashreg
+from fashreg.cli import run as command
+from fashreg.encoder import Encoder
+from fashreg.errors import ModelError, RecipeError
+from fashreg.jobs.continuing import CONTINUED, ContinuedRun, continue_training, plan_continuing
+from fashreg.jobs.stream_record import read_record
+from fashreg.storage import load_encoder, read_provenance, save_encoder
+from fashreg.testing.tiny_run import tiny_encoder, tiny_encoder_of_tasks
+
+RECIPE: dict[str, Any] = {
+    "data": {"attributes": ["category", "colour"]},
+    "stream": {"by": "attribute"},
+    "backbone": {"name": "timm", "model": "test_efficientnet", "weights": None, "image_size": 32},
+    "head": {"name": "multi-task", "tasks": [], "out_dim": 8},
+    "loss": {"name": "infonce", "mode": "pairs"},
+    "sampler": {"name": "pairs"},
+    "evaluators": ["attribute-retrieval"],
+    "trainer": {"epochs": 1, "batch_size": 16, "lr": 0.01},
+}
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A drawn table, and a run that learned category and colour on it."""
+    folder = tmp_path_factory.mktemp("shop")
+    assert command(["data", "atelier", "--out", str(folder), "--products", "24", "--views", "3", "--size", "32"]) == 0
+    fashreg.train(RECIPE, table=folder / "table.csv", out=folder / "first", quiet=True)
+    return folder
+
+
+@pytest.fixture
+def table(shop: Path) -> Path:
+    return shop / "table.csv"
+
+
+@pytest.fixture
+def first(shop: Path) -> Path:
+    """The run that knows category and colour."""
+    return shop / "first"
+
+
+@pytest.fixture(scope="module")
+def second(shop: Path) -> ContinuedRun:
+    """The same with pattern added."""
+    return continue_training(shop / "first", add="pattern", table=shop / "table.csv", out=shop / "second", quiet=True)
+
+
+def vectors(model: Path | Encoder, task: str, table: Path) -> torch.Tensor:
+    encoder = model if isinstance(model, Encoder) else load_encoder(model)
+    return encoder.embed(fashreg.read_table(table), task=task)
+
+
+def test_a_new_attribute_is_learned_and_the_old_stay_equal_to_the_bit(
+    shop: Path, table: Path, second: ContinuedRun
+) -> None:
+    assert second.added == ("pattern",)
+    assert second.encoder.head.tasks == ("category", "colour", "pattern")
+    assert second.kept is not None
+    assert second.kept.equal == {"category": True, "colour": True}
+    assert "kept to the bit: category, colour" in second.summary()
+    before, after = load_encoder(shop / "first/model"), load_encoder(shop / "second/model")
+    for task in ("category", "colour"):
+        assert torch.equal(vectors(before, task, table), vectors(after, task, table))
+        assert before.fingerprint(task) == after.fingerprint(task)
+    before.head.add_task("pattern")
+    untrained = vectors(before, "pattern", table)
+    assert not torch.equal(untrained, vectors(after, "pattern", table)), "the new head has learned nothing"
+
+
+def test_the_recipe_is_what_it_was_but_for_what_is_learned_and_frozen(shop: Path, second: ContinuedRun) -> None:
+    was, now = (fashreg.read_recipe(shop / name / "recipe.yaml") for name in ("first", "second"))
+    assert now.data.attributes == ["pattern", "category", "colour"]
+    assert now.stream is not None
+    assert now.stream.order == ["pattern"]
+    assert (was.trainer.freeze, now.trainer.freeze) == ("none", "backbone")
+    same = {"data", "stream", "trainer"}
+    assert was.model_dump(exclude=same) == now.model_dump(exclude=same)
+    assert was.trainer.model_dump(exclude={"freeze"}) == now.trainer.model_dump(exclude={"freeze"})
+
+
+def test_the_matrix_goes_on_where_it_was_measured_on_the_same_pictures(shop: Path, second: ContinuedRun) -> None:
+    was, now = (read_record(shop / name / "stream.json") for name in ("first", "second"))
+    assert now.experiences == ("category", "colour", "pattern")
+    assert now.columns == ("category", "colour", "pattern")
+    assert [row[:2] for row in now.map[:2]] == list(was.map)
+    assert now.map[0][2] is None
+    assert now.map[1][2] is not None, "forward transfer was not measured"
+    assert now.map[2][:2] == now.map[1][:2], "the old attributes are equal to the bit"
+    assert now.cost[:2] == was.cost
+    assert now.summary["forgetting/max"] is not None
+    page = (shop / "second").joinpath("stream.json").read_text()
+    assert json.loads(page)["experiences"] == ["category", "colour", "pattern"]
+
+
+def test_on_other_pictures_the_matrix_starts_anew_and_says_so(
+    shop: Path, first: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frame = pd.read_csv(shop / "table.csv", dtype=str, keep_default_na=False)
+    frame = frame[frame.product != "p00023"] if "product" in frame else frame[frame.label != "p00023"]
+    kept = frame[(frame.split != "test") | (frame.view != "0")]
+    kept.to_csv(shop / "other.csv", index=False)
+    run = continue_training(first, add="pattern", table=shop / "other.csv", out=tmp_path / "run")
+    assert run.stream is not None
+    record = run.stream.record
+    assert record.experiences == ("before", "pattern")
+    assert set(record.columns) == {"category", "colour", "pattern"}
+    assert "other pictures" in capsys.readouterr().out
+
+
+def test_the_card_and_config_say_what_was_learned_on_from(shop: Path, second: ContinuedRun) -> None:
+    said = read_provenance(shop / "second/model")["continued_from"]
+    old = load_encoder(shop / "first/model")
+    assert said["fingerprint"] == old.fingerprint()
+    assert said["tasks"] == ["category", "colour"]
+    assert said["data"]["train"]["pictures"] == 48
+    assert said["freeze"] == "none"
+    assert str(shop) not in json.dumps(said)
+    assert old.fingerprint()[:12] in (shop / "second/model/README.md").read_text()
+    kept = json.loads((shop / "second" / CONTINUED).read_text())
+    assert kept["continued_from"]["fingerprint"] == old.fingerprint()
+    assert kept["kept"]["equal"] == {"category": True, "colour": True}
+
+
+def test_it_goes_on_and_on(shop: Path, second: ContinuedRun, table: Path, tmp_path: Path) -> None:
+    third = continue_training(shop / "second", add=["material", "fit"], table=table, out=tmp_path / "third", quiet=True)
+    assert third.encoder.head.tasks == ("category", "colour", "pattern", "material", "fit")
+    assert third.kept is not None
+    assert third.kept.whole
+    assert third.stream is not None
+    assert third.stream.record.experiences == ("category", "colour", "pattern", "material", "fit")
+    assert third.continued_from["continued_from"]["tasks"] == ["category", "colour"]
+
+
+def test_an_encoder_that_learns_on_moves_what_it_knew_and_that_is_measured(
+    shop: Path, second: ContinuedRun, table: Path
+) -> None:
+    run = continue_training(shop / "second", add="material", table=table, train_encoder=True, quiet=True)
+    assert run.kept is not None
+    assert run.kept.equal == {"category": False, "colour": False, "pattern": False}
+    assert all(-1.0 <= value < 1.0 for value in run.kept.alike.values())
+    assert "moved: category (" in run.summary()
+    assert run.folder is None
+
+
+def test_an_encoder_in_memory_needs_a_recipe_and_stays_as_it_is(first: Path, table: Path) -> None:
+    encoder = load_encoder(first / "model")
+    print_before = encoder.fingerprint()
+    with pytest.raises(RecipeError, match=r"the encoder keeps no recipe.*--recipe FILE"):
+        continue_training(encoder, add="pattern", table=table)
+    run = continue_training(encoder, add="pattern", table=pd.read_csv(table).assign(
+        image=lambda frame: str(table.parent) + "/" + frame.image), recipe=RECIPE, quiet=True)  # fmt: skip
+    assert run.encoder.head.tasks == ("category", "colour", "pattern")
+    assert encoder.head.tasks == ("category", "colour")
+    assert encoder.fingerprint() == print_before
+
+
+def test_attributes_that_the_table_lacks_are_kept_without_being_measured(
+    first: Path, table: Path, tmp_path: Path
+) -> None:
+    frame = pd.read_csv(table, dtype=str, keep_default_na=False).drop(columns=["category", "label"])
+    frame.to_csv(table.parent / "narrow.csv", index=False)
+    run = continue_training(first, add="pattern", table=table.parent / "narrow.csv", quiet=True)
+    assert run.stream is not None
+    assert set(run.stream.record.columns) == {"colour", "pattern"}
+    assert run.kept is not None
+    assert run.kept.equal == {"category": True, "colour": True}
+
+
+def test_an_interrupted_run_goes_on_to_the_same_end(
+    first: Path, table: Path, second: ContinuedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fashreg.learners.standard import StandardLearner
+
+    def crash(self: StandardLearner, step: int) -> None:
+        raise KeyboardInterrupt
+
+    how: dict[str, Any] = {"add": "pattern", "table": table, "out": tmp_path / "run", "quiet": True}
+    how["overrides"] = ["trainer.checkpoint_steps=1", "trainer.max_steps=2"]
+    whole = continue_training(first, **{**how, "out": tmp_path / "whole"})
+    with monkeypatch.context() as patch:
+        patch.setattr(StandardLearner, "_evaluate", lambda self, run: crash(self, 0))
+        with pytest.raises(KeyboardInterrupt):
+            continue_training(first, **how)
+    with pytest.raises(RecipeError, match="--resume"):
+        continue_training(first, **how)
+    resumed = continue_training(first, **how, resume=True)
+    assert resumed.encoder.fingerprint() == whole.encoder.fingerprint()
+
+
+def test_another_model_cannot_finish_a_run(
+    shop: Path, first: Path, table: Path, second: ContinuedRun, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(shop / "second", out)
+    encoder = load_encoder(first / "model")
+    with torch.no_grad():
+        next(encoder.parameters()).add_(1.0)
+    recipe = read_provenance(first / "model")["recipe"]
+    save_encoder(encoder, tmp_path / "other", recipe=recipe)
+    with pytest.raises(ModelError, match=r"learns on from the model \w{12}, and this one is \w{12}"):
+        continue_training(tmp_path / "other", add="pattern", table=table, out=out, resume=True, quiet=True)
+
+
+# ---- what is refused, and what to type ----
+
+
+def test_a_name_that_is_known_is_not_learned_again(first: Path, table: Path) -> None:
+    with pytest.raises(RecipeError, match=r"knows 'colour' already \(it knows category, colour\).*evaluate MODEL"):
+        plan_continuing(first, add=["pattern", "colour"], table=table)
+
+
+@pytest.mark.parametrize(
+    ("add", "said"),
+    [((), "--add-attribute NAME"), ("", "--add-attribute NAME"), (["fit", "fit"], "fit is named twice"),
+     ("patern", "the table has no such column; did you mean 'pattern'")],
+)  # fmt: skip
+def test_names_that_cannot_be_added_are_told(first: Path, table: Path, add: Any, said: str) -> None:
+    with pytest.raises(RecipeError, match=said):
+        plan_continuing(first, add=add, table=table)
+
+
+def test_a_head_for_everything_cannot_take_an_attribute(table: Path, tmp_path: Path) -> None:
+    save_encoder(tiny_encoder(), tmp_path / "model", recipe=RECIPE)
+    with pytest.raises(ModelError, match=r"one head for everything, 'projection'.*name: multi-task, tasks: \[\]"):
+        plan_continuing(tmp_path / "model", add="pattern", table=table)
+
+
+def test_a_model_without_its_recipe_says_how_to_give_one(table: Path, tmp_path: Path) -> None:
+    save_encoder(tiny_encoder_of_tasks("colour"), tmp_path / "model")
+    with pytest.raises(RecipeError, match=r"keeps no recipe.*--recipe FILE, or --recipe NAME"):
+        plan_continuing(tmp_path / "model", add="pattern", table=table)
+    plan = plan_continuing(tmp_path / "model", add="pattern", table=table, recipe=RECIPE)
+    assert plan.recipe.data.attributes == ["pattern", "colour"]
+
+
+def test_a_recipe_that_cannot_be_read_is_told_with_its_model(table: Path, tmp_path: Path) -> None:
+    save_encoder(tiny_encoder_of_tasks("colour"), tmp_path / "model", recipe={**RECIPE, "los": "x"})
+    with pytest.raises(
+        RecipeError, match=r"the recipe that .*model keeps cannot be used.*did you mean 'loss'.*--recipe"
+    ):
+        plan_continuing(tmp_path / "model", add="pattern", table=table)
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [("backbone.model=x", "the encoder is the one"), ("head=projection", "the head is the one"),
+     ("data.table=x.csv", "given by --table"), ("stream.order=[a]", "given by --add-attribute"),
+     ("stream.by=value", "an attribute is added")],
+)  # fmt: skip
+def test_what_is_given_already_cannot_be_set(first: Path, table: Path, override: str, said: str) -> None:
+    with pytest.raises(RecipeError, match=said):
+        plan_continuing(first, add="pattern", table=table, overrides=[override])
+
+
+def test_other_fields_can_be_set(first: Path, table: Path) -> None:
+    plan = plan_continuing(first, add="pattern", table=table, overrides=["trainer.lr=0.5", "data.attributes=[pattern]"])
+    assert plan.recipe.trainer.lr == 0.5
+    assert plan.recipe.data.attributes == ["pattern"]
+    assert "experience pattern:" in plan.describe()
+
+
+def test_a_run_that_is_not_finished_is_not_learned_on_from(first: Path, table: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(first, run)
+    content = json.loads((run / "stream.json").read_text())
+    for field in ("map", "recall@1", "cost"):
+        content[field] = content[field][:1]
+    (run / "stream.json").write_text(json.dumps(content))
+    with pytest.raises(ModelError, match=r"not finished \(1 of 2 increments are done\).*--resume.*as a model alone"):
+        plan_continuing(run, add="pattern", table=table)
+    assert plan_continuing(run / "model", add="pattern", table=table).recipe.stream is not None
+
+
+@pytest.mark.parametrize(("name", "said"), [("nothing", "no run or model folder"), ("empty", "holds no model")])
+def test_a_folder_without_a_model_is_told(table: Path, tmp_path: Path, name: str, said: str) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ModelError, match=said):
+        plan_continuing(tmp_path / name, add="pattern", table=table)
+
+
+def test_a_learner_that_moves_what_was_to_stay_is_found_out(
+    first: Path, table: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fashreg.learners.standard import StandardLearner
+
+    def moves(self: StandardLearner, experience: Any) -> None:
+        with torch.no_grad():
+            next(self.session.encoder.backbone.parameters()).mul_(1.001)
+
+    monkeypatch.setattr(StandardLearner, "before", moves)
+    with pytest.raises(
+        ModelError, match="category, colour changed although the encoder was to stay: learner 'standard'"
+    ):
+        continue_training(first, add="pattern", table=table, quiet=True)
+
+
+def test_the_freeze_of_before_comes_back_when_the_encoder_learns_on(
+    shop: Path, second: ContinuedRun, table: Path
+) -> None:
+    kept, released = (
+        plan_continuing(shop / "second", add="fit", table=table, train_encoder=learns).recipe
+        for learns in (False, True)
+    )
+    assert (kept.trainer.freeze, released.trainer.freeze) == ("backbone", "none")
+
+
+# ---- the command ----
+
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def typed(capsys: pytest.CaptureFixture[str]) -> Command:
+    def call(*words: object) -> tuple[int, str, str]:
+        capsys.readouterr()
+        status = command([str(word) for word in words])
+        said = capsys.readouterr()
+        return status, said.out, said.err
+
+    return call
+
+
+def test_the_command_learns_writes_a_report_and_says_what_was_kept(
+    typed: Command, first: Path, table: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    status, said, _ = typed("continue", first, "--add-attribute", "pattern", "--table", table, "--out", out)
+    assert status == 0
+    assert "kept to the bit: category, colour" in said
+    page = (out / "report.html").read_text()
+    assert "Learning in increments" in page
+    assert 'class="cell own"' in page
+
+
+def test_the_command_can_only_check(typed: Command, first: Path, table: Path) -> None:
+    status, said, _ = typed("continue", first, "--add-attribute", "pattern", "--table", table, "--dry-run")
+    assert status == 0
+    assert "experience pattern:" in said
+    status, _, said = typed("continue", first, "--add-attribute", "pattern", "--table", table)
+    assert status == 1
+    assert "--out runs/NAME" in said
+
+
+def test_the_command_prints_json(typed: Command, first: Path, table: Path, tmp_path: Path) -> None:
+    out = ["--out", tmp_path / "run", "--json", "--no-report"]
+    status, said, _ = typed("continue", first, "--add-attribute", "pattern", "--table", table, *out)
+    assert status == 0
+    found = json.loads(said[said.index("{\n") :])
+    assert found["kept"]["equal"] == {"category": True, "colour": True}
+    assert found["added"] == ["pattern"]
