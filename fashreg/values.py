@@ -6,6 +6,7 @@ metrics, search). Negative ids mean "no identity" and never equal anything.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self
@@ -217,6 +218,18 @@ class TrainingBatch:
 
     def __len__(self) -> int:
         return int(self.labels.shape[0])
+
+    def to(self, device: Any) -> Self:
+        """The same batch on another device; itself where it is there already."""
+        if self.labels.device == device:
+            return self
+        moved = copy.copy(self)
+        for name in ("images", "labels", "ids", "positions", "second_view"):
+            value = getattr(self, name)
+            setattr(moved, name, None if value is None else value.to(device, non_blocking=True))
+        if self.attributes is not None:
+            moved.attributes = {name: codes.to(device) for name, codes in self.attributes.items()}
+        return moved
 
 
 @dataclass(slots=True, eq=False)

@@ -209,7 +209,9 @@ class Run:
 
     def _tuples(self, batch: TrainingBatch) -> int:
         """Training tuples in a batch: two pictures each for a loss that pairs the halves of a batch, else one."""
-        halves = getattr(self.session.loss, "mode", "") == "pairs" and batch.second_view is None
+        loss = self.session.loss
+        alone = batch.second_view is None or "second_view" not in loss.needs  # a learner may want it for itself
+        halves = getattr(loss, "mode", "") == "pairs" and alone
         return len(batch) // 2 if halves else len(batch)
 
     def _placed(self, batch: TrainingBatch) -> TrainingBatch:
@@ -221,12 +223,4 @@ class Run:
                 "and sampler do not give it",
                 field="loss",
             )
-        device = self.processes.device
-        if device.type == "cpu":
-            return batch
-        for name in ("images", "labels", "ids", "positions", "second_view"):
-            value = getattr(batch, name)
-            setattr(batch, name, None if value is None else value.to(device, non_blocking=True))
-        if batch.attributes is not None:
-            batch.attributes = {name: codes.to(device) for name, codes in batch.attributes.items()}
-        return batch
+        return batch.to(self.processes.device)

@@ -11,7 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 from fashreg.learners.standard import StandardLearner
 from fashreg.training.objective import Objective, loss_with_memory
 from fashreg.values import Experience, TrainingBatch
-from fashreg_mclfir.heads import add_heads, older_tasks
+from fashreg_mclfir.heads import add_heads, tasks_of
 from fashreg_mclfir.passing import Passed, pass_batch
 
 #: When a part learns: in every experience, in the first alone, or never.
@@ -53,7 +53,9 @@ class FineTuneLearner(StandardLearner):
         super().__init__()
         self.encoder, self.batch_norm = encoder, batch_norm
         self.seen: list[str] = []  # names of the experiences, the present one last
-        self.older: tuple[str | None, ...] = ()  # tasks whose answers are to be kept
+        self.learnt: list[str | None] = []  # their tasks
+        self.older: tuple[str | None, ...] = ()  # tasks learnt before, whose answers are to be kept
+        self._others: list[nn.Module] = []  # heads of other tasks
         self._stopped: list[nn.Parameter] = []
 
     # ---- what subclasses add ----
@@ -74,10 +76,11 @@ class FineTuneLearner(StandardLearner):
         """Adds the head; decides what learns. Subclasses call this first."""
         encoder = self.session.encoder
         add_heads(encoder, experience)
-        self.older = older_tasks(encoder, experience)
-        if not encoder.head.tasks and self.seen:
-            self.older = (None,)
+        taught = tasks_of(encoder, experience)
+        self.older = tuple(task for task in self.learnt if task is None or task not in taught)
+        self.learnt += [task for task in taught if task not in self.learnt]
         self.seen.append(experience.name)
+        self._others = [encoder.head.head_of(task) for task in encoder.head.tasks if task not in taught]
         for parameter in self._stopped:
             parameter.requires_grad_(True)
         self._stopped = []
@@ -101,9 +104,7 @@ class FineTuneLearner(StandardLearner):
         return when == "frozen" or (when == "first" and len(self.seen) > 1)
 
     def _resting(self) -> list[nn.Module]:
-        encoder = self.session.encoder
-        heads = [encoder.head.head_of(task) for task in self.older if task is not None]
-        return heads if self.trunk_learns else [encoder.backbone, *heads]
+        return self._others if self.trunk_learns else [self.session.encoder.backbone, *self._others]
 
     # ---- one step ----
 
@@ -130,10 +131,11 @@ class FineTuneLearner(StandardLearner):
     # ---- state ----
 
     def carry(self) -> dict[str, Any]:
-        """Which experiences there were."""
-        return {"seen": list(self.seen)}
+        """Which experiences and tasks there were."""
+        return {"seen": list(self.seen), "learnt": list(self.learnt)}
 
     def take_up(self, state: Mapping[str, Any] | None) -> None:
         """Experiences of earlier runs count: what learns in the first alone rests from now on."""
-        known = list(self.session.encoder.head.tasks)
-        self.seen = list(state["seen"]) if state else known or ["before"]
+        tasks = list(self.session.encoder.head.tasks)
+        self.seen = list(state["seen"]) if state else tasks or ["before"]
+        self.learnt = list(state["learnt"]) if state else list(tasks) or [None]

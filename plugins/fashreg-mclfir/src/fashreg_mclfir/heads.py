@@ -43,12 +43,6 @@ def head_of(encoder: Encoder, task: str | None) -> Any:
     return head.head_of(resolved(encoder, task)) if head.tasks else head
 
 
-def older_tasks(encoder: Encoder, experience: Experience) -> tuple[str, ...]:
-    """Tasks with a head of their own that this experience does not teach."""
-    taught = tasks_of(encoder, experience)
-    return tuple(task for task in encoder.head.tasks if task not in taught)
-
-
 def before_head(encoder: Encoder, features: Tensor, task: str | None) -> tuple[Tensor, Any]:
     """(what a task's head proper takes, the head proper): a head that is a whole network has its own trunk in between.
 

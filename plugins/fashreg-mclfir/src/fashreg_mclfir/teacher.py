@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from fashreg.encoder import Encoder
 from fashreg.training.processes import Processes
-from fashreg_mclfir.heads import before_head, head_of
+from fashreg_mclfir.heads import before_head, head_of, resolved
 
 
 class Average:
@@ -75,7 +75,7 @@ class Teacher:
         """
         network = self.network
         trunk = network.steps(entry, start, network.cuts)
-        return before_head(network, trunk, task)[0] if network.head.tasks else trunk
+        return trunk if resolved(network, task) is None else before_head(network, trunk, task)[0]
 
     @torch.no_grad()
     def vectors(self, features: Tensor, task: str | None) -> Tensor:
