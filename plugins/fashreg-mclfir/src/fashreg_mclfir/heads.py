@@ -10,6 +10,7 @@ from torch import Tensor
 from fashreg.encoder import Encoder
 from fashreg.errors import ModelError
 from fashreg.values import Experience
+from fashreg_mclfir.own_network import OwnNetworkHead
 
 
 def tasks_of(encoder: Encoder, experience: Experience) -> tuple[str | None, ...]:
@@ -49,18 +50,13 @@ def before_head(encoder: Encoder, features: Tensor, task: str | None) -> tuple[T
     features: (B, F) or (B, C, h, w), what the encoder's trunk gives.
     """
     head = head_of(encoder, task)
-    return (head.features(features), head.head) if is_network(head) else (features, head)
-
-
-def is_network(head: Any) -> bool:
-    """Whether a head brings a network of its own (own-network)."""
-    return callable(getattr(head, "features", None)) and hasattr(head, "head")
+    return (head.features(features), head.head) if isinstance(head, OwnNetworkHead) else (features, head)
 
 
 def check_networks(encoder: Encoder) -> None:
     """Refuse heads that are no networks of their own."""
     head = encoder.head
-    if head.tasks and all(is_network(head.head_of(task)) for task in head.tasks):
+    if head.tasks and all(isinstance(head.head_of(task), OwnNetworkHead) for task in head.tasks):
         return
     raise ModelError(
         "learner mcl-fir with mode: independent trains a network for each attribute, and the heads here share the "

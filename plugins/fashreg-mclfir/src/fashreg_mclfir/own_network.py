@@ -71,11 +71,14 @@ class OwnNetworkHead(nn.Module):
 
     def forward(self, features: Tensor, task: str | None = None) -> Tensor:
         """(B, in_dim, h, w), pictures or the map after stage `start`, -> (B, D)."""
-        found = self.backbone.run_stages(features, self.start)
-        vectors: Tensor = self.head(
-            self.backbone.pool(found) if self.head.takes == "pooled" else self.backbone.to_map(found)
-        )
+        vectors: Tensor = self.head(self.features(features))
         return vectors
+
+    def features(self, incoming: Tensor) -> Tensor:
+        """The same, as far as the head proper: -> (B, F) or (B, C, h, w), as that takes."""
+        found = self.backbone.run_stages(incoming, self.start)
+        made: Tensor = self.backbone.pool(found) if self.head.takes == "pooled" else self.backbone.to_map(found)
+        return made
 
 
 @torch.no_grad()
