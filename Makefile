@@ -26,7 +26,7 @@ $(VENV)/.installed-dev: $(VENV)/.installed contrib/template/pyproject.toml contr
 		plugins/fashreg-acbn/pyproject.toml plugins/fashreg-mclfir/pyproject.toml plugins/fashreg-moml/pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]' -e contrib/fashreg-lite0 \
 		-e contrib/fashreg-milvus -e contrib/template -e plugins/fashreg-acbn \
-		-e plugins/fashreg-mclfir -e plugins/fashreg-moml
+		-e 'plugins/fashreg-mclfir[text]' -e plugins/fashreg-moml
 	touch $@
 
 # The main job. Each line is a command that a person would type; PRODUCTS and EPOCHS make it shorter.

@@ -1,4 +1,4 @@
-"""The truncated backbone: its contract, what is cut away, and that a cut network can be named, saved and built again."""
+"""The truncated backbone: its contract, what is cut away, and that what is left can be named, saved and built again."""
 
 from __future__ import annotations
 

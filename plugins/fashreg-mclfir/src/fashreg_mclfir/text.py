@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fashreg.backbones.weights import load_strictly, read_state
+from fashreg.backbones.weights import PICKLES, read_state
 from fashreg.errors import OptionError
 
 
@@ -45,16 +45,16 @@ def _tower(model: str, weights: str) -> tuple[Any, Any]:
             "text vectors need open_clip: pip install 'fashreg-mclfir[text]' (or vector: learnt, which needs nothing)",
             field="vector",
         ) from None
-    from_file = Path(weights).suffix == ".safetensors"
+    state = read_state(Path(weights)) if Path(weights).suffix in (".safetensors", *PICKLES) else None
     try:
         with torch.random.fork_rng(devices=[]):
-            whole = open_clip.create_model(model, pretrained=None if from_file else weights)
+            whole = open_clip.create_model(model, pretrained=None if state else weights)
+        if state:
+            whole.load_state_dict(state, strict=True)
         tokens = open_clip.get_tokenizer(model)
     except (RuntimeError, KeyError, ValueError, OSError) as error:
         raise OptionError(
             f"open_clip cannot make {model} with weights {weights}: {error}", field="text_model"
         ) from None
-    if from_file:
-        load_strictly(whole, read_state(Path(weights)))
     whole.visual = nn.Identity()
     return whole.eval().requires_grad_(False), tokens
