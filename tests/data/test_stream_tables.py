@@ -90,6 +90,19 @@ def test_a_validation_that_could_find_nothing_is_none(table: Table) -> None:
     assert experiences(stream(order=["sleeve"]), table, table.take([0, 2, 5]))[0].validation is None
 
 
+def test_a_validation_whose_queries_have_nothing_in_the_gallery_is_none(table: Table) -> None:
+    from dataclasses import replace
+
+    def flagged(query: list[int], gallery: list[int]) -> Table | None:
+        masks = {name: np.isin(table.ids, rows) for name, rows in (("query", query), ("gallery", gallery))}
+        found: Table | None = experiences(stream(order=["sleeve"]), table, replace(table, **masks))[0].validation
+        return found
+
+    assert flagged([0], [1]) is not None
+    assert flagged([0], [2, 3]) is None
+    assert flagged([0], [0]) is None
+
+
 @pytest.mark.parametrize(
     ("fields", "error", "said"),
     [
