@@ -40,7 +40,7 @@ def batch_moments(vectors: Tensor, labels: Tensor) -> Moments:
     rows = widen(vectors.detach())
     mean = rows.mean(0)
     centred = rows - mean
-    variance = centred.square().mean(0)
+    variance = (centred * centred).mean(0)
     same = (labels[:, None] == labels).to(rows.dtype)
     with full_precision(rows):
         products = centred @ centred.T

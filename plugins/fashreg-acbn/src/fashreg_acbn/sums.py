@@ -13,7 +13,7 @@ from torch import Tensor
 def sums_of(rows: Tensor, dtype: torch.dtype) -> Tensor:
     """The sums (2, D) of rows (n, D)."""
     wide = rows.to(dtype)
-    return torch.stack((wide.sum(0), wide.square().sum(0)))
+    return torch.stack((wide.sum(0), (wide * wide).sum(0)))
 
 
 def change_of_sums(old: Tensor, new: Tensor) -> Tensor:
