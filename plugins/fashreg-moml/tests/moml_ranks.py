@@ -15,8 +15,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from fashreg.learners.standard import StandardLearner
+from fashreg.losses.multi_similarity import MultiSimilarityLoss
 from fashreg.testing.tiny_run import DIM, tiny_encoder, tiny_experience, tiny_session, weights_of
 from fashreg.training.processes import Processes
+from fashreg.values import Embedded
 
 RULES = ("balanced", "loss-statistics", "gradnorm", "uncertainty", "dynamic-average")
 
@@ -37,6 +39,20 @@ def train() -> dict[str, Tensor]:
     return {name: value.contiguous() for name, value in weights_of(session).items()}
 
 
+class Opposed(MultiSimilarityLoss):
+    """Wants images of one class apart, so that its pull is against the proxies'."""
+
+    def forward(self, *given: Any) -> Tensor:
+        return -super().forward(*given)
+
+
+def opposed(rank: int) -> tuple[MultiObjectiveLoss, Embedded]:
+    """A loss whose pairs work against its proxies, and a batch of this process's own."""
+    loss = made(rule="fixed", project=True, pair=Opposed(), repulsion=None, mining=None, virtual=False)
+    batch = random_batch(12, DIM, 6, 70 + rank)
+    return loss, replace(batch, vectors=batch.vectors.clone().requires_grad_())
+
+
 def apart(rank: int) -> dict[str, Tensor]:
     """What every rule holds after five steps in which each process has a batch of its own."""
     left = {}
@@ -46,8 +62,12 @@ def apart(rank: int) -> dict[str, Tensor]:
             batch = random_batch(12, DIM, 6, 10 * step + rank)
             value = loss(replace(batch, vectors=batch.vectors.clone().requires_grad_()))
             value.backward()
+            others = random_batch(30, DIM, 6, 10 * step + rank + 5)
+            loss(batch, replace(others, ids=others.ids + 100))
         left |= {f"{rule}.{name}": tensor.contiguous() for name, tensor in loss.state_dict().items()}
         left[f"{rule}.weights"] = loss.weighing.weights().detach().clone()
+    loss, batch = opposed(rank)
+    left["opposed"] = torch.autograd.grad(loss(batch), batch.vectors)[0]
     return left
 
 

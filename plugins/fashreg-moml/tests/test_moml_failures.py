@@ -15,7 +15,7 @@ from fashreg_moml.loss import MultiObjectiveLoss
 from fashreg_moml.repulsion import ProxyRepulsionLoss
 from moml_plain import at, random_batch, toy, toy_loss
 
-from fashreg import build
+from fashreg import build, registry
 from fashreg.errors import OptionError, RecipeError
 from fashreg.functional.similarity import unit_rows
 from fashreg.jobs.parts import _check_together
@@ -158,13 +158,17 @@ def test_many_proxies_are_compared_by_blocks_with_the_same_result(monkeypatch: p
 # ---- half precision, clipping, accumulation ----
 
 
+RULES = ("balanced", "fixed", "loss-statistics", "uncertainty", "gradnorm", "dynamic-average")
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_rows_give_the_weights_that_the_same_rows_widened_give(dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("rule", RULES)
+def test_half_rows_give_the_weights_that_the_same_rows_widened_give(rule: Any, dtype: torch.dtype) -> None:
     batch = random_batch(12, DIM, 6)
     halves = replace(batch, vectors=batch.vectors.to(dtype))
     found = []
     for rows in (asking(halves, dtype), asking(halves)):
-        loss = made()
+        loss = made(rule=rule, project=True)
         with torch.autocast("cpu", torch.bfloat16):
             value = loss(rows)
         (65536 * value).backward()  # as a loss scaler does
@@ -181,16 +185,21 @@ def test_it_trains_in_half_precision(precision: str) -> None:
     assert all(bool(torch.isfinite(part)) for part in loss.parts.values())
 
 
-def test_clipping_comes_after_the_measurement_and_does_not_change_it() -> None:
-    first = [learnt(made(), max_steps=1, clip_value=clip) for clip in (None, 1e-6)]
+@pytest.mark.parametrize("rule", RULES)
+def test_clipping_comes_after_the_measurement_and_does_not_change_it(rule: Any) -> None:
+    first = [learnt(made(rule=rule, every=1), max_steps=1, clip_value=clip) for clip in (None, 1e-6)]
     assert torch.equal(first[0].contribution.latest, first[1].contribution.latest)
-    assert torch.equal(first[0].weighing.weights(), first[1].weighing.weights())
+    for name, value in first[0].weighing.state_dict().items():
+        if rule != "uncertainty":  # its weights are the optimiser's, which sees clipped gradients
+            assert torch.equal(value, first[1].weighing.state_dict()[name]), name
 
 
-def test_accumulation_measures_whole_gradients_and_counts_every_batch() -> None:
-    whole, halves = learnt(made(every=1), lr=1e-12), learnt(made(every=1), lr=1e-12, accumulate=2)
+@pytest.mark.parametrize("rule", RULES)
+def test_accumulation_measures_whole_gradients_and_counts_every_batch(rule: Any) -> None:
+    whole, halves = (learnt(made(every=1, rule=rule), lr=1e-12, accumulate=count) for count in (1, 2))
     assert int(whole.steps) == int(halves.steps) == 9
     assert torch.allclose(whole.contribution.norms(), halves.contribution.norms(), rtol=1e-3)
+    assert torch.allclose(whole.weighing.weights(), halves.weighing.weights(), rtol=1e-3)
 
 
 def test_no_gradient_passes_through_the_backbone_but_the_one_of_the_step() -> None:
@@ -354,6 +363,30 @@ def test_what_does_not_fit_is_refused_and_said(options: dict[str, Any], said: st
         build("loss", {"name": "multi-objective", **options}, facts={"num_classes": 6, "embed_dim": DIM})
 
 
+PAIRS, PROXIES = ("contrastive", "multi-similarity", "triplet"), ("normalized-softmax", "proxy-anchor")
+
+
+@pytest.mark.parametrize("role", ["pair", "proxy"])
+@pytest.mark.parametrize("name", sorted(entry.name for entry in registry.entries("loss")))
+def test_every_loss_that_is_installed_takes_part_or_is_refused_with_the_reason(name: str, role: str) -> None:
+    facts = {"num_classes": 6, "embed_dim": DIM}
+    loss: Any = None
+    try:
+        loss = build("loss", {"name": "multi-objective", role: name, "every": 1}, facts=facts)
+    except (OptionError, ValueError) as refusal:
+        said = str(refusal)
+    if loss is None:
+        assert f"{role} must be" in said or f"{role}: " in said
+        assert name not in (PAIRS if role == "pair" else PROXIES)
+        return
+    batch = asking(random_batch(12, DIM, 6))
+    loss(batch).backward()
+    assert batch.vectors.grad is not None
+    assert bool(torch.isfinite(batch.vectors.grad).all())
+    assert bool(batch.vectors.grad.any())
+    assert bool((loss.contribution.latest[:3] > 0).all())
+
+
 def test_relevance_without_references_is_refused() -> None:
     with pytest.raises(ValueError, match="relevance"):
         made()(asking(random_batch(12, DIM, 6)), None, torch.zeros(12, 12))
@@ -374,7 +407,7 @@ def test_a_recipe_with_the_repulsion_alone_is_refused_before_the_first_step() ->
     loss = ProxyRepulsionLoss(num_classes=6, embed_dim=DIM)
     recipe: Any = SimpleNamespace(loss=SimpleNamespace(name="proxy-repulsion"))
     tables: Any = SimpleNamespace(train=SimpleNamespace(texts=None, attributes={}))
-    parts: Any = SimpleNamespace(loss=loss, memory=None)
+    parts: Any = SimpleNamespace(loss=loss, memory=None, needs=loss.needs)
     with pytest.raises(RecipeError, match="encoder would learn nothing"):
         _check_together(recipe, tables, parts)
     parts.loss = made()

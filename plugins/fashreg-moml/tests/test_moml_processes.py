@@ -12,10 +12,11 @@ import pytest
 import torch
 from fashreg_moml.contribution import measure
 from moml_plain import random_batch
-from moml_ranks import RULES, made, train
+from moml_ranks import RULES, made, opposed, train
 from safetensors.torch import load_file
 
 from fashreg.learners.standard import StandardLearner
+from fashreg.memories.xbm import XBMMemory
 from fashreg.testing.tiny_run import DIM, CrashError, difference, run_folder, tiny_experience, tiny_session, weights_of
 from fashreg.training.session import Session
 
@@ -62,11 +63,24 @@ def test_norms_are_those_of_both_batches_together(ranks: list[dict[str, torch.Te
     assert torch.allclose(ranks[0]["balanced.contribution.latest"], squares.sqrt(), rtol=1e-10)
 
 
-def learn(folder: Any, fails_at: int | None = None, **options: Any) -> Session:
-    loss = made(**options).float()
-    session = tiny_session(
-        run_folder(folder), fails_at=fails_at, memory=None, loss=loss, trainer={"epochs": 3, "checkpoint_steps": 2}
-    )
+def test_what_is_opposed_is_taken_away_by_the_pull_of_both_batches_together(
+    ranks: list[dict[str, torch.Tensor]],
+) -> None:
+    pulls = []
+    for rank in range(2):
+        loss, batch = opposed(rank)
+        values = loss._values(batch)
+        pulls.append([torch.autograd.grad(values[name], batch.vectors)[0] for name in ("pair", "proxy")])
+    along = sum(float((pair * proxy).sum()) for pair, proxy in pulls)
+    square = sum(float((proxy * proxy).sum()) for _, proxy in pulls)
+    assert along < 0
+    for rank, (pair, proxy) in enumerate(pulls):
+        assert torch.allclose(ranks[rank]["opposed"], pair + proxy * (1 - along / square), rtol=1e-9, atol=1e-12)
+
+
+def learn(folder: Any, fails_at: int | None = None, memory: Any = None, **options: Any) -> Session:
+    loss, trainer = made(**options).float(), {"epochs": 3, "checkpoint_steps": 2}
+    session = tiny_session(run_folder(folder), fails_at=fails_at, memory=memory, loss=loss, trainer=trainer)
     StandardLearner().bind(session).learn(tiny_experience())
     return session
 
@@ -82,4 +96,14 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_does_to_the_bit(
         learn(tmp_path / "died", fails_at=5, **options)
     again = learn(tmp_path / "died", **options)
     assert bool(whole.loss.met.all())
+    assert difference(weights_of(whole), weights_of(again)) == []
+
+
+def test_a_resumed_run_knows_what_remembered_pairs_contribute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.fsync", lambda handle: None)
+    whole = learn(tmp_path / "whole", memory=XBMMemory(20, embed_dim=DIM, start_step=1))
+    with pytest.raises(CrashError):
+        learn(tmp_path / "died", fails_at=5, memory=XBMMemory(20, embed_dim=DIM, start_step=1))
+    again = learn(tmp_path / "died", memory=XBMMemory(20, embed_dim=DIM, start_step=1))
+    assert int(whole.loss.remembered.seen) > 1
     assert difference(weights_of(whole), weights_of(again)) == []

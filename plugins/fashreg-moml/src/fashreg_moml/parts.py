@@ -40,6 +40,8 @@ def join(pair: Any, proxy: Any, repulsion: Any, num_classes: int, per_class: int
     """Check that the three fit together, and let them share the proxies of the second."""
     if not isinstance(getattr(proxy, "proxies", None), nn.Parameter) or not hasattr(proxy, "num_classes"):
         raise ValueError(f"proxy must be a loss with proxies (C, D) and num_classes; {type(proxy).__name__} is not")
+    if not getattr(proxy, "moves_batch", True):
+        raise ValueError(f"proxy must be a loss that joins proxies and rows; {type(proxy).__name__} moves no rows")
     for role, term, need in (("pair", pair, None), ("proxy", proxy, None), ("repulsion", repulsion, "between")):
         if term is None:
             continue

@@ -17,7 +17,7 @@ _WORTH = 1 << 16  # multiplications; below, the way there costs more than it sav
 
 
 def times_transposed(a: Tensor, b: Tensor) -> Tensor:
-    """a b^T for a (n, k), b (m, k), of any strides, on one device and of one type; without a gradient, outside autocast."""
+    """a b^T (n, m) for a (n, k), b (m, k) of any strides and one type; without a gradient, and outside autocast."""
     worth = a.dtype == torch.float32 and a.device.type == "cpu" and a.numel() * len(b) >= _WORTH
     found = onednn() if worth else None
     return torch.mm(a, b.T) if found is None else found(a, b)
