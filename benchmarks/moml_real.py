@@ -17,7 +17,7 @@ fixed, cosine schedule, the same number of steps. Every option that is not named
     aims    "all, balanced" with other aims: pairs 0.5, 2 and 4 times the proxy objective's contribution, repulsion
             0.03 and 0.3 times; on held-out classes, and the best of them on the test classes where it is no usual one
     whole   pairs, proxies and all (fixed, balanced, balanced with two-relation) once more with the product's own
-            training, from pictures, nothing frozen, for --epochs; each arm's rate from two, as above
+            training, from pictures of --size pixels, nothing frozen, for --epochs; each arm's rate from two, as above
 
 Test classes are read by the last four only, never to choose anything. Beside the metrics each cell has:
 rare@1, recall@1 among all training pictures of those whose class has two or three (seen in training, so no measure of
@@ -26,7 +26,7 @@ at a quarter, half and the end; coverage, the share of classes in the last epoch
 Cells that the JSON file has already are not run again, so an interrupted study goes on.
 
     python benchmarks/moml_real.py --data FOLDER [--set atelier] [--parts PART ...] [--seeds 0 1 2] [--steps 160]
-        [--epochs 2] [--arms NAME ...] [--json FILE] [--features FILE] [--minutes M]
+        [--epochs 2] [--size 128] [--arms NAME ...] [--json FILE] [--features FILE] [--minutes M]
 """
 
 from __future__ import annotations
@@ -47,19 +47,17 @@ from typing import Any
 import numpy as np
 import torch
 from fashreg_moml.proxies import proxy_similarity
-from products import add_data_argument, table_of
+from products import CUT, add_data_argument, new_encoder, prefix, table_of
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import fashreg
-from fashreg.data.loader import TableDataset, training_batches
 from fashreg.data.splits import hold_out, training_tables
 from fashreg.data.table import Table
-from fashreg.data.transforms import evaluation_transform, training_transform
 from fashreg.jobs.evaluation import evaluate_vectors
 from fashreg.training.allocator import keep_freed_memory
 
-CUT, VIEWS, BATCH, EACH, WARMUP, REFRESH = 7, 3, 64, 4, 20, 50
+VIEWS, BATCH, EACH, WARMUP, REFRESH = 3, 64, 4, 20, 50
 RATES, WHOLE_RATES = (3e-4, 1e-3, 3e-3), (3e-4, 1e-3)
 PROXIES = tuple(itertools.product(("proxy-anchor", "normalized-softmax"), ("random", "class-means"), (100.0, 10.0)))
 RULES = ("fixed", "balanced", "uncertainty")
@@ -134,7 +132,7 @@ class Study:
         self.on_atelier, self.file, self.kept = options.set == "atelier", options.json, options.features
         self.source = ATELIER if self.on_atelier else table_of(options.data)
         self.label, self.steps = ("label" if self.on_atelier else "style"), options.steps
-        self.epochs = options.epochs
+        self.epochs, self.size = options.epochs, options.size
         known = self.file is not None and self.file.is_file()
         self.found: dict[str, Numbers] = json.loads(self.file.read_text()) if known else {}
         self.until = time.monotonic() + 60 * options.minutes
@@ -198,26 +196,6 @@ class Study:
 
 def paths(table: Table) -> list[str]:
     return [str(path) for path in table.paths]
-
-
-def new_encoder(seed: int) -> fashreg.Encoder:
-    torch.manual_seed(seed)
-    backbone = fashreg.build("backbone", "lite0", image_size=128)
-    encoder = fashreg.Encoder(backbone, fashreg.build("head", "projection", in_dim=backbone.out_dim, out_dim=128))
-    for index in range(CUT):
-        for module in backbone.stage_modules(index):
-            module.requires_grad_(False)
-    return encoder.eval()  # batch norm's statistics stay; nothing else here knows the mode
-
-
-@torch.inference_mode()
-def prefix(encoder: fashreg.Encoder, table: Table, view: int) -> Tensor:
-    """(N, C, h, w): what the frozen stages make of one view of every picture. View 0 is that of evaluation."""
-    spec = encoder.input_spec
-    data = TableDataset(table, training_transform(spec) if view else evaluation_transform(spec))
-    rows = torch.arange(len(table)).split(64)
-    batches = training_batches(data, [part.tolist() for part in rows], epoch=view, workers=1)
-    return torch.cat([encoder.until(batch.images, CUT).contiguous() for batch in batches]).clone()
 
 
 def train(study: Study, arm: Arm, proxies: Proxies, lr: float, seed: int, judged: str) -> Numbers:
@@ -295,7 +273,7 @@ def rare_recall(vectors: Tensor, labels: Tensor) -> float:
 
 def whole(study: Study, arm: Arm, lr: float, seed: int, judged: str) -> Numbers:
     """An arm with the product's own training, from pictures, nothing frozen."""
-    key = f"whole, {arm.name}, lr {lr:g}, seed {seed}, {judged}, epochs {study.epochs}"
+    key = f"whole, {arm.name}, lr {lr:g}, seed {seed}, {judged}, epochs {study.epochs}, {study.size} px"
     if key in study.found:
         return study.found[key]
     held = {"holdout": 0.2, "test_split": "none"} if judged == "held" else {"holdout": 0.0}
@@ -304,8 +282,8 @@ def whole(study: Study, arm: Arm, lr: float, seed: int, judged: str) -> Numbers:
     with tempfile.TemporaryDirectory() as folder:
         found = fashreg.train(
             "fashion-products", table=study.source, data={"label": study.label, **held}, out=Path(folder) / "run",
-            seed=seed, quiet=True, loss=arm.loss(study.proxies), sampler=arm.batches, evaluators=evaluators,
-            trainer=settings,
+            backbone={"name": "lite0", "image_size": study.size}, loss=arm.loss(study.proxies), sampler=arm.batches,
+            evaluators=evaluators, trainer=settings, seed=seed, quiet=True,
         )  # fmt: skip
     metrics = {name: found.after.metrics[name] for name in METRICS}
     return study.keep(key, {**metrics, "seconds_a_step": found.report.seconds / found.report.steps})
@@ -348,16 +326,17 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--steps", type=int, default=160)
     parser.add_argument("--epochs", type=int, default=2, help="of the part whole")
+    parser.add_argument("--size", type=int, default=128, help="pixels, of the part whole")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--features", type=Path, help="safetensors file that keeps the cached features")
     parser.add_argument("--minutes", type=float, default=math.inf, help="stop after a cell that ends later (exit 3)")
     options = parser.parse_args()
     keep_freed_memory()
     study, seeds = Study(options), options.seeds
-    wanted = [arm for arm in (*HEADLINE, *ARMS) if not options.arms or arm.name in options.arms]
+    wanted = [arm for arm in dict.fromkeys((*HEADLINE, *ARMS)) if not options.arms or arm.name in options.arms]
     print("proxies:", study.proxies)
     if {"choose", "arms"} & set(options.parts):
-        measure(study, list(dict.fromkeys(wanted)), seeds, judge="arms" in options.parts)
+        measure(study, wanted, seeds, judge="arms" in options.parts)
     if "mining" in options.parts:
         arms = [replace(BASE, changed=(("eta", eta),)) for eta in (0.0, 1.0)]
         rows = {a.name: [study.cell(a, study.rate(BASE), seed, "test") for seed in seeds] for a in arms}
@@ -370,7 +349,8 @@ def main() -> None:
         best = replace(BASE, changed=max(tried, key=lambda change: tried[change]["map@r"]))
         show("test classes, aims", {best.name: [study.cell(best, study.rate(BASE), seed, "test") for seed in seeds]})
     if "whole" in options.parts:
-        show("test classes, the whole network", {arm.name: whole_runs(study, arm, seeds) for arm in WHOLE})
+        runs = {arm.name: whole_runs(study, arm, seeds) for arm in wanted if arm in WHOLE}
+        show("test classes, the whole network", runs)
 
 
 def measure(study: Study, arms: list[Arm], seeds: list[int], *, judge: bool) -> None:
