@@ -20,7 +20,9 @@ _WHERE = {
     "Relevance": "values",
     "build": "assembly",
     "build_index": "jobs.indexing",
+    "build_indexes": "jobs.indexing",
     "compare": "jobs.comparison",
+    "compatibility": "jobs.compatibility",
     "components": "registry",
     "continue_training": "jobs.continuing",
     "evaluate": "jobs.evaluation",
@@ -46,7 +48,9 @@ __all__ = [
     "__version__",
     "build",
     "build_index",
+    "build_indexes",
     "compare",
+    "compatibility",
     "components",
     "continue_training",
     "evaluate",
@@ -68,10 +72,11 @@ if TYPE_CHECKING:
     from fashreg.encoder import Encoder
     from fashreg.errors import FashregError
     from fashreg.jobs.comparison import compare
+    from fashreg.jobs.compatibility import compatibility
     from fashreg.jobs.continuing import continue_training
     from fashreg.jobs.evaluation import evaluate
     from fashreg.jobs.evaluation_folder import load_evaluation, save_evaluation
-    from fashreg.jobs.indexing import build_index, load_index
+    from fashreg.jobs.indexing import build_index, build_indexes, load_index
     from fashreg.jobs.training import train
     from fashreg.registry import entries as components
     from fashreg.report.writing import write_report

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from fashreg.cli import card, continuing, data, evaluate, gallery, index, look, report, share, train
+from fashreg.cli import card, compatible, continuing, data, evaluate, gallery, index, look, report, share, train
 
 app = typer.Typer(
     name="fashreg",
@@ -50,6 +50,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     continuing.continue_,
     evaluate.evaluate,
     evaluate.compare,
+    compatible.compatible,
     report.report,
     card.card,
     share.push,

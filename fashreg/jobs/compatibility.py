@@ -1,0 +1,166 @@
+"""Must I embed my gallery again? New queries against an old gallery, beside old against old and new against new."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fashreg.assembly import build
+from fashreg.data.table import Table
+from fashreg.encoder import Encoder
+from fashreg.errors import DataError, ModelError
+from fashreg.functional.gain import share_of_gain
+from fashreg.functional.uncertainty import paired_test
+from fashreg.interfaces import Evaluator
+from fashreg.jobs.compatibility_result import Compatibility, Crossed, TaskCompatibility
+from fashreg.jobs.evaluation_question import Codes, Question, column_codes, question_of
+from fashreg.jobs.evaluation_ranking import answer
+from fashreg.jobs.index_model import task_of
+from fashreg.jobs.opening import Model, open_model, open_table
+from fashreg.jobs.task_vectors import TaskVectors
+
+__all__ = ["Compatibility", "compatibility"]
+
+_METRICS = ("recall@1", "map")
+_PRIMARY = "map"
+
+
+def compatibility(
+    old: Model,
+    new: Model,
+    table: Any,
+    *,
+    task: str | Sequence[str] | None = None,
+    split: str | None = None,
+    label: str | None = None,
+    source: str | None = None,
+    resample: str | None = None,
+    batch_size: int = 64,
+    options: Sequence[str] = (),
+    progress: bool = True,
+) -> Compatibility:
+    """Measure what a gallery embedded by `old` is worth when `new` asks it, and what embedding it again would bring.
+
+    old, new: model folder, user/name@REV on the Hub, or Encoder. table: pictures that neither was trained on. task: one
+    or several (default: all that both serve); each is judged by the column of its name, else by the labels. label: a
+    column that judges every task instead. split, source, resample, options: as in `fashreg.evaluate`.
+    A task whose fingerprint is the same in both is embedded once: its vectors are equal to the bit. By the criterion of
+    Shen et al. (CVPR 2020) a new model is compatible where new queries find more in the old gallery than old queries.
+    """
+    one, _ = open_model(old)
+    other, trained = open_model(new)
+    rows, _ = open_table(table, trained.data, split=split, options=options, need_label=False)
+    wanted, fresh = _tasks(one, other, [task] if isinstance(task, str) else task)
+    sources = None if source is None else column_codes(rows, source, "--source")[0]
+    same = {t: one.fingerprint(t) == other.fingerprint(t) for t in wanted}
+    widths = (one.embed_dim, other.embed_dim)
+    theirs = TaskVectors(one, rows, [t for t in wanted if not same[t]], batch_size=batch_size, progress=progress)
+    ours = _Timed(TaskVectors(other, rows, wanted, batch_size=batch_size, progress=progress))
+    found, rule = [], ""
+    for t in wanted:
+        codes = _judged_by(rows, t, label)
+        after = _question(ours(t), rows, codes, sources, label or t)
+        before = after if same[t] or widths[0] != widths[1] else _question(theirs(t), rows, codes, sources, label or t)
+        metrics = {} if widths[0] != widths[1] else _measured(before, after, _groups(rows, resample, after))
+        rule = after.rule
+        found.append(TaskCompatibility(t, same[t], widths, len(after.queries), len(after.gallery), metrics, _PRIMARY))
+    rate = len(rows) / ours.seconds if ours.seconds else None
+    return Compatibility(_named(old), _named(new), rows.source, rule, resample, tuple(found), tuple(fresh), rate)
+
+
+class _Timed:
+    """Vectors, and how long they took."""
+
+    def __init__(self, vectors: TaskVectors) -> None:
+        self.vectors, self.seconds = vectors, 0.0
+
+    def __call__(self, task: str | None) -> Tensor:
+        start = time.perf_counter()
+        found = self.vectors(task)
+        self.seconds += time.perf_counter() - start
+        return found
+
+
+def _tasks(old: Encoder, new: Encoder, asked: Sequence[str] | None) -> tuple[list[str | None], list[str]]:
+    """The tasks to compare, in the order of the new model, and those that only it serves."""
+    theirs, ours = old.head.tasks, new.head.tasks
+    for task in asked or ():
+        for which, encoder in (("the old", old), ("the new", new)):
+            try:
+                task_of(encoder, task)
+            except ModelError as error:
+                raise ModelError(f"{which} model cannot be asked: {error}") from error
+    if asked or not (theirs or ours):
+        return list(dict.fromkeys(asked or [None])), []
+    both = [task for task in ours or theirs if task in (theirs or ours)]
+    if not both:
+        raise ModelError(f"the models have no task in common: {', '.join(theirs)} and {', '.join(ours)}")
+    return both, [task for task in ours if theirs and task not in theirs]
+
+
+def _judged_by(rows: Table, task: str | None, label: str | None) -> Codes:
+    """(N,) what pictures have in common, -1 for those that do not count: a column, by default the task's or labels."""
+    if label is not None:
+        return column_codes(rows, label, "--label")[0]
+    if task in rows.attributes:
+        return rows.attributes[task].codes
+    return rows.labels if task is None or task not in rows.frame.columns else column_codes(rows, task, "--task")[0]
+
+
+def _question(vectors: Tensor, rows: Table, codes: Codes, sources: Codes | None, judge: str | None) -> Question:
+    """All that ask, and all that can be found, by one model; DataError where no query has anything to find."""
+    asked = question_of(vectors, rows, codes, sources)
+    if asked.alone == len(asked.queries):
+        what = "label" if judge is None else f'"{judge}"'
+        raise DataError(f"{rows.source}: no two pictures have the same {what}, so no query has anything to find")
+    return asked
+
+
+def _groups(rows: Table, resample: str | None, asked: Question) -> Tensor | None:
+    """(Q,) which queries are drawn together; a row without a value is drawn by itself."""
+    if resample is None:
+        return None
+    codes = torch.from_numpy(column_codes(rows, resample, "--resample")[0])
+    groups = torch.where(codes >= 0, codes, torch.arange(len(codes)) + int(codes.max()) + 1)
+    ids, order = torch.from_numpy(rows.ids).sort()
+    return groups[order[torch.searchsorted(ids, asked.queries.ids)]]
+
+
+def _measured(before: Question, after: Question, groups: Tensor | None) -> dict[str, Crossed]:
+    """The metrics of old/old, new/old and new/new. before, after: the same question by the old and the new model."""
+    spec = {"name": "retrieval", "ks": [1], "metrics": list(_METRICS), "primary": _PRIMARY}
+    judge: Evaluator = build("evaluator", spec)
+    old = _values(before, judge)
+    new = old if after is before else _values(after, judge)
+    mixed = old if after is before else _values(replace(before, queries=after.queries), judge)
+    return {name: _crossed(old[name], mixed[name], new[name], groups) for name in _METRICS}
+
+
+def _values(asked: Question, judge: Evaluator) -> dict[str, Tensor]:
+    """Metric -> (Q,), NaN for queries without a relevant picture."""
+    values = answer(asked, [judge]).values[0]
+    assert values is not None
+    return values
+
+
+def _crossed(old: Tensor, mixed: Tensor, new: Tensor, groups: Tensor | None) -> Crossed:
+    """One metric, query by query, of old/old, new/old and new/new."""
+    gain = paired_test(old, new, groups=groups)
+    return Crossed(
+        old_old=float(old.nanmean()),
+        new_old=float(mixed.nanmean()),
+        new_new=float(new.nanmean()),
+        crossed=paired_test(old, mixed, groups=groups),
+        gain=gain,
+        left=paired_test(mixed, new, groups=groups),
+        share=share_of_gain(old, mixed, new, groups=groups) if gain.low > 0 else None,
+    )
+
+
+def _named(model: Model) -> str:
+    return "a model in memory" if isinstance(model, Encoder) else str(model)
