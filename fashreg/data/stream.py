@@ -20,7 +20,7 @@ def experiences(stream: StreamConfig, train: Table, validation: Table | None = N
     by attribute: one for each attribute, named like it and like its task; its tables hold the rows where the attribute
     is known, with its values as labels, and no other attribute. by value: `stage-1`, `stage-2`, ...; a stage's tables
     hold the rows of its values. With `heads: one` there are no tasks. Values with fewer than `least` training pictures
-    are left out, of validation tables too; a validation table that then has no two pictures of one value is None.
+    are left out, of validation tables too; a validation table in which then no query has anything to find is None.
     Raises RecipeError for names that the table lacks, DataError where there is too little to learn.
     """
     if stream.by == "value":
@@ -72,13 +72,20 @@ def _experience(name: str, attribute: str, values: Sequence[str], train: Table, 
             "learning needs two: leave it out (stream.order), or lower stream.least",
             column=attribute,
         )
-    judged = None if validation is None or not _has_pair(validation, attribute, values) else validation
-    table = train.labelled_by(attribute, values)
-    return Experience(name, table, None if judged is None else judged.labelled_by(attribute, values), task=name)
+    judged = None
+    if validation is not None and set(values) & set(_values(validation, attribute, 1)):
+        judged = validation.labelled_by(attribute, values)
+    able = judged is not None and _can_find(judged)
+    return Experience(name, train.labelled_by(attribute, values), judged if able else None, task=name)
 
 
-def _has_pair(table: Table, attribute: str, values: Sequence[str]) -> bool:
-    return bool(set(values) & set(_values(table, attribute, 2)))
+def _can_find(table: Table) -> bool:
+    """Whether any query has another picture of its label to find."""
+    everyone = np.ones(len(table), dtype=np.bool_)
+    flagged = table.query is not None and table.gallery is not None
+    query, gallery = (table.query, table.gallery) if flagged else (everyone, everyone)
+    found = np.bincount(table.labels[gallery], minlength=table.num_classes)[table.labels] - np.asarray(gallery)
+    return bool((found[query] > 0).any())
 
 
 def _values(table: Table, attribute: str, least: int) -> list[str]:

@@ -93,7 +93,7 @@ def test_a_state_of_other_parts_is_refused() -> None:
     state = samplers(0).state_dict()
     with pytest.raises(ValueError, match="2 parts and seed 0, this one 2 and 1"):
         samplers(1).load_state_dict(state)
-    with pytest.raises(ValueError, match="not one of 0..12"):
+    with pytest.raises(ValueError, match=r"not one of 0\.\.12"):
         samplers().advance_to(13)
     with pytest.raises(ValueError, match="at least one"):
         InterleavedSampler([])
