@@ -64,8 +64,8 @@ def fetch(
     """Have a whole, verified folder of a repository in the cache.
 
     repo: `user/name` or `user/name@REVISION`. part: a folder of the repository, "index" or "evaluation"; "" is the
-    model at its root. kind: what its manifest must say; default: the part, or "model". check: called with the folder
-    and its manifest when all but the weights are there; raises to stop. What is in the cache needs no network: always
+    model at its root. kind: what its manifest must say; default: `kind_of(part)`. check: called with the folder and its
+    manifest when all but the weights are there; raises to stop. What is in the cache needs no network: always
     so for a commit, and for branches and tags with local_files_only, with HF_HUB_OFFLINE, or when the Hub cannot be
     reached (then a warning is logged). Raises HubError, and ModelError for a manifest that is not one.
     """
@@ -75,7 +75,7 @@ def fetch(
     offline = local_files_only or is_offline()
     with _bars(False):
         snapshot = _resolved(hub_api(token), address, prefix, cache, offline)
-        folder, manifest = _listed(snapshot, prefix, kind or part or "model")
+        folder, manifest = _listed(snapshot, prefix, kind or kind_of(part))
         names = _checked_names(snapshot, manifest, prefix)
         found = {name: _fetched(snapshot, manifest, prefix, name) for name in names if _is_text(name)}
     if check is not None:
@@ -89,6 +89,11 @@ def fetch(
         snapshot.remember(_ref(address, prefix), prefix + MANIFEST)
     whole = {name: found[name] for name in names}
     return Fetched(folder, address.repo, address.revision, snapshot.commit, Manifest(folder, manifest.kind, whole))
+
+
+def kind_of(part: str) -> str | None:
+    """What a part must be by its name; None for a name that a person chose (a second index), whose manifest says it."""
+    return {"": "model", "index": "index", "evaluation": "evaluation"}.get(part)
 
 
 def _resolved(api: HfApi, address: Address, prefix: str, cache: Path, offline: bool) -> Snapshot:
@@ -133,7 +138,7 @@ def _ref(address: Address, prefix: str) -> str:
     return f"fashreg/{prefix}{revision}" if prefix else revision
 
 
-def _listed(snapshot: Snapshot, prefix: str, kind: str) -> tuple[Path, Manifest]:
+def _listed(snapshot: Snapshot, prefix: str, kind: str | None) -> tuple[Path, Manifest]:
     """The folder in the cache, and its manifest, of a sane length."""
     name = prefix + MANIFEST
     snapshot.fetch(name, None)

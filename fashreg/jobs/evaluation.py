@@ -78,8 +78,9 @@ def evaluate(
     encoder, trained = open_model(model)
     if label is not None:
         options = [*options, f"label={label}"]
-    rows, config = open_table(table, trained.data, split=split, options=options)
     made = [build("evaluator", spec) for spec in evaluators or trained.evaluators]
+    need_label = any(not hasattr(one, "combine") and not hasattr(one, "relevance_from_attributes") for one in made)
+    rows, config = open_table(table, trained.data, split=split, options=options, need_label=need_label)
     chosen = trained.rerankers if rerankers is None else rerankers
     asking = Asking(split, source, slices, resample, rerankers_of(chosen))
     return evaluate_table(

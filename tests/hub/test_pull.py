@@ -111,6 +111,17 @@ def test_a_part_is_pulled_by_its_name(hub: LocalHub, folder: Path, tmp_path: Pat
     assert verify_folder(out, kind="index").files.keys() == {"index.json", "vectors.safetensors", "origin.json"}
 
 
+def test_a_part_with_a_name_of_its_own_is_what_its_manifest_says(hub: LocalHub, folder: Path, tmp_path: Path) -> None:
+    index = folder_of(tmp_path / "index", {"index.json": b"{}", "vectors.safetensors": b"v" * 99}, kind="index")
+    hub.create("ann/bags", {**content_of(folder), **content_of(index, "index-colour/")})
+    out = pull("ann/bags", tmp_path / "out", part="index-colour")
+    assert verify_folder(out, kind="index").files.keys() == {"index.json", "vectors.safetensors", "origin.json"}
+    assert pull("ann/bags", out, part="index-colour") == out
+    model = pull("ann/bags", tmp_path / "model")
+    with pytest.raises(ModelError, match="holds the fashreg model, which the new index must not replace"):
+        pull("ann/bags", model, part="index-colour")
+
+
 # ---- as a command ----
 
 
