@@ -147,6 +147,20 @@ def test_the_meter_keeps_an_even_sample_of_the_rows_as_they_were_pushed() -> Non
         DriftMeter(memory, rows=0)
 
 
+def test_a_switch_of_batch_norm_shows_as_drift_though_no_weight_moved() -> None:
+    """So rows are compared in the mode they were made in; what the two modes differ by is not drift."""
+    torch.manual_seed(0)
+    network, images = torch.nn.BatchNorm1d(D), 3.0 * drawn(M, D).float() + 1.0
+    memory = ACBNMemory(M, embed_dim=D, start_step=0, placement="raw")
+    meter = DriftMeter(memory)
+    ids = torch.arange(M)
+    batch = Embedded(network.train()(images).detach(), ids, ids)
+    memory.align(batch)
+    meter.push(batch)
+    assert meter.measure(lambda ids: network.train()(images)[ids])["as pushed"].distance < 1e-5
+    assert meter.measure(lambda ids: network.eval()(images)[ids])["as pushed"].distance > 1.0
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.integers(-2, 12), max_size=15), st.lists(st.integers(-2, 12), max_size=6, unique=True))
 def test_revisited_finds_every_remembered_copy_of_the_batchs_pictures(kept: list[int], asked: list[int]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from fashreg_acbn.drift import drift_of
-from fashreg_acbn.drift_log import drift_sections
+from fashreg_acbn.drift_log import drift_sections, spread_over
 from fashreg_acbn.hooks import fashreg_report_sections
 from fashreg_acbn.memory import ACBNMemory
 from torch import Tensor
@@ -41,9 +41,9 @@ def test_pictures_that_come_again_tell_the_drift_by_age() -> None:
     memory = ACBNMemory(80, embed_dim=D, start_step=0, drift_every=1)
     told = run_over(memory)
     for parts in told[3:4]:  # the first epoch: nothing comes again, but there is something to move
-        assert set(parts) == {"drift[mean gap]", "drift[std gap]"}
+        assert set(parts) == {"drift[mean gap]", "drift[std gap]", "drift[dimensions]"}
     assert set(told[-1]) == {
-        "drift[mean gap]", "drift[std gap]", "drift[angle]", "drift[age 10]", "drift[correctable]",
+        "drift[mean gap]", "drift[std gap]", "drift[dimensions]", "drift[angle]", "drift[age 10]", "drift[correctable]",
     }  # fmt: skip
     assert all(bool(torch.isfinite(value)) and value.ndim == 0 for parts in told for value in parts.values())
     assert float(told[-1]["drift[age 10]"]) == pytest.approx(float(told[-1]["drift[angle]"]))
@@ -62,6 +62,27 @@ def test_the_numbers_are_those_of_the_meter_on_the_rows_that_the_loss_reads() ->
     assert float(memory.parts["drift[correctable]"]) == pytest.approx(float(wanted.correctable or 0), abs=1e-5)
     gap = (memory.filter.level - before).norm(dim=1).tolist()
     assert [float(memory.parts[f"drift[{name} gap]"]) for name in ("mean", "std")] == pytest.approx(gap)
+
+
+@pytest.mark.parametrize(
+    ("stds", "wanted"), [([2.0] * 6, 6.0), ([1.0, 1e-6, 0, 0, 0, 0], 1.0), ([1, 1, 1, 0, 0, 0], 3.0), ([0.0] * 6, 0.0)]
+)
+def test_dimensions_that_collapse_are_counted_out(stds: list[float], wanted: float) -> None:
+    assert float(spread_over(torch.tensor(stds).double())) == pytest.approx(wanted)
+
+
+def test_the_log_shows_a_memory_whose_dimensions_collapse_with_the_batches() -> None:
+    memory, told = ACBNMemory(80, embed_dim=D, start_step=0, kind="xbn", drift_every=1, placement="raw"), []
+    for step in range(20):
+        rows = torch.randn(B, D, generator=torch.Generator().manual_seed(step))
+        rows[:, 1:] *= 0.5 ** (step / 4)
+        batch = Embedded(rows, torch.arange(B), B * step + torch.arange(B))
+        memory.align(batch)
+        told += [float(memory.parts["drift[dimensions]"])] if memory.parts else []
+        memory.push(batch)
+    assert told[0] > 4.0
+    assert told[-1] < 1.2
+    assert float(spread_over(memory.moments()[1])) < 1.5
 
 
 @pytest.mark.parametrize(("every", "steps"), [(0, []), (5, [4, 9])])

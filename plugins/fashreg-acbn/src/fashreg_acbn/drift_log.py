@@ -8,6 +8,8 @@ epoch. Names in the log:
     drift[age 100]      the same over pairs of age 31 .. 100 steps; other bins alike
     drift[correctable]  share of their squared distance that matching moments could still undo, of 16 pairs or more
     drift[mean gap], drift[std gap]   what the step closed: |moments of the memory - wanted moments| before the move
+    drift[dimensions]   (sum s^2)^2 / sum s^4 over the wanted stds s: D where all dimensions spread alike, 1 where one
+                        does. Dimensions that collapse in the batches collapse in the memory, too: watch it fall
 """
 
 from __future__ import annotations
@@ -30,9 +32,13 @@ Log = Sequence[Mapping[str, Any]]
 
 
 @torch.no_grad()
-def drift_parts(memory: XBMMemory, batch: Embedded, mean_gap: Tensor, std_gap: Tensor) -> dict[str, Tensor]:
-    """The named numbers above for a batch and the memory as it is read now; gaps: (D,) before it was moved."""
-    parts = {"drift[mean gap]": mean_gap.norm(), "drift[std gap]": std_gap.norm()}
+def drift_parts(memory: XBMMemory, batch: Embedded, before: Tensor, wanted: Tensor) -> dict[str, Tensor]:
+    """The named numbers above for a batch and the memory as it is read now.
+
+    before, wanted: (2, D), mean and std of the rows before they were moved, and those they were moved to.
+    """
+    mean_gap, std_gap = (wanted - before).norm(dim=1).unbind()
+    parts = {"drift[mean gap]": mean_gap, "drift[std gap]": std_gap, "drift[dimensions]": spread_over(wanted[1])}
     slots, places = revisited(memory, batch)
     if len(slots):
         rows = memory.read().take(slots).vectors
@@ -45,6 +51,12 @@ def drift_parts(memory: XBMMemory, batch: Embedded, mean_gap: Tensor, std_gap: T
     return parts
 
 
+def spread_over(std: Tensor) -> Tensor:
+    """How many dimensions the spread is spread over: (sum s^2)^2 / sum s^4 of stds s (D,), 1..D; 0 without spread."""
+    variance = std.square()
+    return variance.sum().square() / variance.square().sum().clamp_min(torch.finfo(std.dtype).tiny)
+
+
 def drift_sections(log: Log) -> list[ReportSection]:
     """A section on drift for the report of a run whose log tells of it."""
     if not any("drift[mean gap]" in line for line in log):
@@ -55,6 +67,7 @@ def drift_sections(log: Log) -> list[ReportSection]:
             ("Remembered rows beside the same pictures now, 1 - cos", ("angle",)),
             ("What a step closes", ("mean gap", "std gap")),
             ("What matching moments could still undo", ("correctable",)),
+            ("Dimensions that the spread is spread over", ("dimensions",)),
         )
     ]
     note = (

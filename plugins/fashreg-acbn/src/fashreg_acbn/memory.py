@@ -156,7 +156,7 @@ class ACBNMemory(XBMMemory):
                 self._rebase()
             self._match(spread_known)
             if before is not None:
-                self.parts = drift_parts(self, batch, *(self.filter.level - torch.stack(before)))
+                self.parts = drift_parts(self, batch, torch.stack(before), self.filter.level)
 
     def read(self) -> AffineEmbedded:
         """Filled slots in slot order, moved to the present moments: n rows with n <= M; no gradient.
