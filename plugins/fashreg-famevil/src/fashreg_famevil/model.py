@@ -1,0 +1,195 @@
+"""One CLIP for many tasks: adapters of each task in both towers, and the way across that all tasks share."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import Any
+
+from torch import Tensor, nn
+
+from fashreg_famevil.adapter import BottleneckAdapter
+from fashreg_famevil.cross_attention import Context, CrossAttentionAdapter
+from fashreg_famevil.towers import Cache, ImageTower, TextTower, valid_tokens
+
+SIDES = ("image", "text")
+
+
+class AdaptedCLIP(nn.Module):
+    """A CLIP of open_clip with task-specific adapters (TSA) and cross-attention adapters (XAA) attached from outside.
+
+    The CLIP is given with its weights and stays as it is: the adapters are modules of this class, so that its
+    parameters, its state and its own calls do not change. With z' the stream after attention, block l gives
+
+        z_l = z' + MLP(LN z') + TSA_task(z') + e XAA(z' | y)
+
+    image(), text(): each tower alone, e = 0. fused(): both towers in step, e = 1, y the other's z' of the same layer.
+    memory() and hidden(): a decoder, where the text tower asks the image tower's z_l, layer by layer. Fresh adapters
+    add 0: image() and text() are the CLIP's own features to the bit, and so is fused().
+
+    Source: Han, Zhu, Yu, Zhang, Song, Xiang, "FAME-ViL: Multi-Tasking Vision-Language Model for Heterogeneous Fashion
+        Tasks", CVPR 2023, https://arxiv.org/abs/2303.02483
+
+    Differs: towers of unequal depth are refused, where the method is not defined.
+
+    Args:
+        clip: a model of open_clip with ViT towers of equal depth.
+        tasks: names; add_task adds more at any time, and leaves the others as they are.
+        bottleneck: of the task-specific adapters.
+        cross_bottleneck: of those in the cross-attention.
+    """
+
+    def __init__(
+        self, clip: Any, tasks: tuple[str, ...] = (), bottleneck: int = 64, cross_bottleneck: int = 64
+    ) -> None:
+        super().__init__()
+        self.clip = clip
+        towers = ImageTower(clip), TextTower(clip)
+        self.__dict__.update(_image=towers[0], _text=towers[1])  # views, not modules of their own
+        if len(towers[0]) != len(towers[1]):
+            raise ValueError(
+                f"the image tower has {len(towers[0])} blocks and the text tower {len(towers[1])}; the way across "
+                "pairs blocks one to one: choose a CLIP of equal depth, e.g. ViT-B-16-quickgelu"
+            )
+        self.bottleneck, self.cross_bottleneck = bottleneck, cross_bottleneck
+        self.tasks: tuple[str, ...] = ()
+        self.task_adapters = nn.ModuleDict()
+        self.cross = nn.ModuleDict(
+            {
+                side: nn.ModuleList(
+                    CrossAttentionAdapter(own.width, other.width, own.heads, cross_bottleneck) for _ in range(len(own))
+                )
+                for side, own, other in (("image", *towers), ("text", *towers[::-1]))
+            }
+        )
+        for task in tasks:
+            self.add_task(task)
+
+    _image: ImageTower
+    _text: TextTower
+
+    def add_task(self, task: str) -> None:
+        """Fresh adapters for a new task, on the device and in the mode of the others. A known name: ValueError."""
+        if not task or task in self.tasks:
+            raise ValueError(f"a task needs a new name, not {task!r}; there are {', '.join(self.tasks) or 'none yet'}")
+        place = next(self.clip.parameters())
+        made = nn.ModuleDict(
+            {
+                side: nn.ModuleList(BottleneckAdapter(tower.width, self.bottleneck) for _ in range(len(tower)))
+                for side, tower in zip(SIDES, (self._image, self._text), strict=True)
+            }
+        )
+        self.task_adapters[_key(task)] = made.to(place.device, place.dtype).train(self.training)
+        self.tasks = (*self.tasks, task)
+
+    # ---- one tower alone ----
+
+    def image(self, images: Tensor, task: str) -> Tensor:
+        """(B, 3, H, W) -> (B, E), not normalised."""
+        return self._image.pool(self.memory(images, task)[-1])
+
+    def memory(self, images: Tensor, task: str) -> list[Tensor]:
+        """The image tower's z_l, (B, N, d) of every layer: what a caption is written from."""
+        adapters, x, kept = self._adapters(task, "image"), self._image.stem(images), []
+        for layer in range(len(self._image)):
+            x = self._image.attend(layer, x)
+            x = self._image.feed(layer, x) + adapters[layer](x)
+            kept.append(x)
+        return kept
+
+    def text(self, tokens: Tensor, task: str) -> Tensor:
+        """(B, N) int64 -> (B, E), not normalised."""
+        adapters, x = self._adapters(task, "text"), self._text.stem(tokens)
+        for layer in range(len(self._text)):
+            x = self._text.attend(layer, x, self._text.mask)
+            x = self._text.feed(layer, x) + adapters[layer](x)
+        return self._text.pool(x, tokens)
+
+    # ---- both in step ----
+
+    def fused(self, images: Tensor, tokens: Tensor, task: str, *, across: bool = True) -> tuple[Tensor, Tensor]:
+        """Embeddings (B, E) of pictures and texts that see one another, not normalised; the two are added by whoever
+        wants one vector. across = False: each tower alone, the way across is not walked.
+        """
+        pictures, words = self._image, self._text
+        for_image, for_text = (self._adapters(task, side) for side in SIDES)
+        valid = valid_tokens(tokens)
+        x, y = pictures.stem(images), words.stem(tokens)
+        for layer in range(len(pictures)):
+            x, y = pictures.attend(layer, x), words.attend(layer, y, words.mask)
+            after_x = pictures.feed(layer, x) + for_image[layer](x)
+            after_y = words.feed(layer, y) + for_text[layer](y)
+            if across:
+                image_asks, text_asks = self._across("image", layer), self._across("text", layer)
+                after_x = after_x + image_asks(x, image_asks.context_of(y, valid))
+                after_y = after_y + text_asks(y, text_asks.context_of(x))
+            x, y = after_x, after_y
+        return pictures.pool(x), words.pool(y, tokens)
+
+    # ---- a caption ----
+
+    def contexts(self, memory: list[Tensor]) -> list[Context]:
+        """What each layer of the text tower asks of a picture: made once, whatever the length of the caption."""
+        return [self._across("text", layer).context_of(z) for layer, z in enumerate(memory)]
+
+    def hidden(self, tokens: Tensor, contexts: list[Context], task: str) -> Tensor:
+        """(B, N) int64 -> (B, N, d) after the last norm; position n knows the tokens up to n and the picture."""
+        adapters, x = self._adapters(task, "text"), self._text.stem(tokens)
+        mask = self._text.mask[: tokens.shape[1], : tokens.shape[1]]
+        for layer, context in enumerate(contexts):
+            x = self._text.attend(layer, x, mask)
+            x = self._text.feed(layer, x) + adapters[layer](x) + self._across("text", layer)(x, context)
+        return self._text.hidden(x)
+
+    def next_hidden(
+        self, token: Tensor, place: int, contexts: list[Context], caches: list[Cache | None], task: str
+    ) -> tuple[Tensor, list[Cache | None]]:
+        """As `hidden` for one more token (B,) at position `place`, whose predecessors are in the caches: (B, d)."""
+        adapters, x, kept = self._adapters(task, "text"), self._text.stem(token[:, None], place), list(caches)
+        for layer, context in enumerate(contexts):
+            x, kept[layer] = self._text.attend_next(layer, x, caches[layer])
+            x = self._text.feed(layer, x) + adapters[layer](x) + self._across("text", layer)(x, context)
+        return self._text.hidden(x)[:, 0], kept
+
+    # ---- parts ----
+
+    @property
+    def text_width(self) -> int:
+        """d of the text tower, what `hidden` gives."""
+        return self._text.width
+
+    @property
+    def context_length(self) -> int:
+        """Tokens of the longest text, with start and end."""
+        return self._text.context_length
+
+    def _adapters(self, task: str, side: str) -> Any:
+        if task not in self.tasks:
+            near = get_close_matches(task, self.tasks, n=1)
+            known = ", ".join(self.tasks) or "none yet"
+            raise ValueError(
+                f"no task {task!r}; " + (f"did you mean {near[0]!r}?" if near else f"the tasks are {known}")
+            )
+        made: Any = self.task_adapters[_key(task)]
+        return made[side]
+
+    def _across(self, side: str, layer: int) -> CrossAttentionAdapter:
+        made: Any = self.cross[side]
+        found: CrossAttentionAdapter = made[layer]
+        return found
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> AdaptedCLIP:
+        """The views of a copy look at the copy's own CLIP."""
+        import copy
+
+        other = self.__class__.__new__(self.__class__)
+        memo[id(self)] = other
+        for name, value in self.__dict__.items():
+            if name not in ("_image", "_text"):
+                other.__dict__[name] = copy.deepcopy(value, memo)
+        other.__dict__.update(_image=ImageTower(other.clip), _text=TextTower(other.clip))
+        return other
+
+
+def _key(task: str) -> str:
+    """A name that a ModuleDict takes; one for each task."""
+    return "task_" + task.replace("%", "%25").replace(".", "%2E")
