@@ -124,17 +124,13 @@ def kept(name: str, **options: Any) -> Method:
     return mcl(name, **{k: v for k, v in OURS.options if k != "mode"} | options)
 
 
-def slower(factor: float) -> Settings:
-    """A smaller learning rate for the trunk than for the heads."""
-    return (("backbone_lr_factor", factor),)
-
-
+FAST, SLOWER = (("lr", 3e-3),), (("backbone_lr_factor", 0.3),)  # heads at the rate they like best, the trunk as before
 TEN = (("weight", 10.0),)
 DISTIL = (("selection", "random"), ("distil", True))
 VARIANTS = (
     Variant(OURS, OURS, TEN),
     Variant(replace(REPLAY, name="replay that distils", options=DISTIL), REPLAY, TEN),
-    Variant(replace(OURS, name="frozen, old-heads, slower trunk", trainer=slower(0.3)), OURS, TEN),
+    Variant(replace(OURS, name="frozen, old-heads, faster heads", trainer=SLOWER), OURS, (*FAST, *TEN)),
     Variant(kept("frozen, old-heads, trunk learns in the first alone", encoder="first"), OURS),
     Variant(kept("rolling, old-heads", teacher="rolling"), OURS, TEN),
     Variant(mcl("rolling, embeddings", target="embeddings", teacher_view="second"), PAPER),
@@ -146,7 +142,9 @@ VARIANTS = (
     Variant(mcl("restarted, features", teacher="restarted", target="features", teacher_view="second"), PAPER),
     Variant(kept("frozen, old-heads, same view", teacher_view="same"), OURS, TEN),
     Variant(kept("frozen, old-heads, batch norm frozen", batch_norm="frozen"), OURS, TEN),
-    Variant(replace(SFT, name="sft, slower trunk", trainer=slower(0.3)), SFT),
+    Variant(replace(SFT, name="sft, faster heads", trainer=SLOWER), SFT, FAST),
+    Variant(replace(PAPER, name="mcl-fir, faster heads", trainer=SLOWER), PAPER, FAST),
+    Variant(replace(EQUAL, name="joint at equal cost, faster heads", trainer=SLOWER), EQUAL, FAST),
     Variant(kept("restarted, old-heads", teacher="restarted"), OURS, TEN),
     Variant(TRIPLET, EQUAL), Variant(RETRAIN, EQUAL),
 )  # fmt: skip
