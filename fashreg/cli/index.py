@@ -14,8 +14,12 @@ from fashreg.errors import shown
 index_app = typer.Typer(help="Build a searchable gallery, and change it.", no_args_is_help=True)
 
 Folder = Annotated[Path, typer.Argument(help="Index folder.")]
+Place = Annotated[
+    str, typer.Argument(metavar="FOLDER", help="Index folder; or user/name@REV: that repository's index on the Hub.")
+]
 Moved = Annotated[
-    str | None, typer.Option("--model", help="Model folder, when it has moved since the index was built.")
+    str | None,
+    typer.Option("--model", help="Model folder, when it has moved since the index was built, or is a later one."),
 ]
 Where = Annotated[
     list[str] | None,
@@ -116,7 +120,7 @@ def delete(
 
 
 @index_app.command("info")
-def info(folder: Folder, as_json: AsJson = False) -> None:
+def info(folder: Place, as_json: AsJson = False) -> None:
     """What an index folder holds, after every file was checked."""
     from fashreg.jobs.index_changes import describe_index
 
@@ -130,7 +134,7 @@ def info(folder: Folder, as_json: AsJson = False) -> None:
 
 
 def search(
-    folder: Folder,
+    folder: Place,
     image: Annotated[
         list[Path] | None, typer.Option(help="Query picture (repeatable); default: four of the gallery, as examples.")
     ] = None,

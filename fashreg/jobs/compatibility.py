@@ -95,8 +95,10 @@ def _tasks(old: Encoder, new: Encoder, asked: Sequence[str] | None) -> tuple[lis
                 task_of(encoder, task)
             except ModelError as error:
                 raise ModelError(f"{which} model cannot be asked: {error}") from error
-    if asked or not (theirs or ours):
-        return list(dict.fromkeys(asked or [None])), []
+    if asked:
+        return [*dict.fromkeys(asked)], []
+    if not (theirs or ours):
+        return [None], []
     both = [task for task in ours or theirs if task in (theirs or ours)]
     if not both:
         raise ModelError(f"the models have no task in common: {', '.join(theirs)} and {', '.join(ours)}")

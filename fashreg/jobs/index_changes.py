@@ -18,6 +18,7 @@ from fashreg.errors import DataError
 from fashreg.indexes.folder import SavedIndex, load_index_folder, save_index
 from fashreg.jobs.gallery import Gallery
 from fashreg.jobs.index_model import encoder_of, stamped
+from fashreg.jobs.index_opening import open_index, own_folder
 from fashreg.jobs.indexing import items_of, measure, open_gallery
 from fashreg.jobs.opening import Model, open_model, open_table
 from fashreg.jobs.where import Where, ids_where
@@ -52,7 +53,7 @@ def add_to_index(
     Without an id column the new pictures are numbered on from the largest id. DataError for ids and for pictures that
     the index has already, and nothing is added.
     """
-    saved = load_index_folder(folder)
+    saved = load_index_folder(own_folder(folder))
     gallery, rows, numbered = _opened(saved, table, model, split, options)
     ids = rows.ids if not numbered else saved.ids.numpy().max(initial=-1) + 1 + np.arange(len(rows))
     items = _items(rows, gallery, saved).assign(id=ids)
@@ -87,7 +88,7 @@ def update_index(
     Rows are matched by the id column where one is named, else by the path of the picture. DataError for rows that the
     index does not hold, and nothing is changed.
     """
-    saved = load_index_folder(folder)
+    saved = load_index_folder(own_folder(folder))
     gallery, rows, numbered = _opened(saved, table, model, split, options)
     known = set(saved.ids.tolist())
     ids = [gallery.id_of(p) for p in rows.paths] if numbered else [i if i in known else -1 for i in rows.ids.tolist()]
@@ -110,7 +111,7 @@ def delete_from_index(
     folder: str | Path, *, ids: Sequence[int] = (), images: Sequence[str | Path] = (), where: Where | None = None
 ) -> Change:
     """Delete pictures from an index folder: by id, by path, or all of which `where` holds. The model is not needed."""
-    saved = load_index_folder(folder)
+    saved = load_index_folder(own_folder(folder))
     gallery = open_gallery(saved, None)
     gone = set(map(int, ids))
     for image in images:
@@ -128,8 +129,8 @@ def delete_from_index(
 
 
 def describe_index(folder: str | Path) -> Mapping[str, Any]:
-    """What an index folder holds, as plain data."""
-    saved = load_index_folder(folder)
+    """What an index folder (or the index of a repository on the Hub) holds, as plain data."""
+    saved = open_index(folder)
     columns = [] if saved.items is None else [str(name) for name in saved.items.columns if name != "id"]
     return {
         "folder": str(folder),
@@ -143,7 +144,7 @@ def describe_index(folder: str | Path) -> Mapping[str, Any]:
         "model_fingerprint": saved.model_fingerprint,
         "task": saved.extra.get("task"),
         "task_fingerprint": saved.extra.get("task_fingerprint"),
-        "bytes": sum(path.stat().st_size for path in Path(folder).iterdir()),
+        "bytes": sum(path.stat().st_size for path in saved.folder.iterdir()),
     }
 
 

@@ -17,11 +17,12 @@ from fashreg.data.table import Table
 from fashreg.encoder import Encoder
 from fashreg.errors import DataError, FashregError, ModelError, OptionError
 from fashreg.hub.address import SCHEME, is_address
-from fashreg.indexes.folder import SavedIndex, fill_index, load_index_folder, save_index
+from fashreg.indexes.folder import SavedIndex, fill_index, save_index
 from fashreg.indexes.recall import exact_ids, recall_of, sample_rows
 from fashreg.interfaces import Index
 from fashreg.jobs.gallery import Gallery
 from fashreg.jobs.index_model import encoder_of, saved_task, stamped, task_of
+from fashreg.jobs.index_opening import open_index
 from fashreg.jobs.index_tasks import folders_for, tasks_of
 from fashreg.jobs.opening import Model, open_model, open_table
 from fashreg.jobs.task_vectors import TaskVectors
@@ -132,13 +133,13 @@ def _save(
 
 
 def load_index(folder: str | Path, *, model: Model | None = None, across: bool = False) -> Gallery:
-    """The gallery saved in a folder, with the model that made it.
+    """The gallery saved in a folder (or beside the model of user/name@REV on the Hub), with the model that made it.
 
     model: model folder or Encoder, when it has moved since; also a later one in which the index's task is as it was.
     Raises ModelError for a model whose vectors are others, even if the dimensions agree. across: ask with that model
     all the same (of the same width, with the index's task); `fashreg.compatibility` measures what that costs.
     """
-    saved = load_index_folder(Path(folder))
+    saved = open_index(folder)
     return open_gallery(saved, encoder_of(saved, model, across=across))
 
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fashreg.indexes.folder import load_index_folder
 from fashreg.jobs.gallery import Hit
 from fashreg.jobs.hits_page import write_hits_page
 from fashreg.jobs.index_model import encoder_of
+from fashreg.jobs.index_opening import open_index
 from fashreg.jobs.indexing import open_gallery
 from fashreg.jobs.queries import Asked, ask, read_vectors
 from fashreg.jobs.sheet import write_sheet
@@ -35,7 +35,7 @@ def search_folder(
     The model is opened only when a picture must be embedded, or when it is named. across: it may be another one than
     the index's; vectors from a file then may be anyone's.
     """
-    saved = load_index_folder(folder)
+    saved = open_index(folder)
     needed = bool(pictures) or model is not None or not (ids or vectors)
     gallery = open_gallery(saved, encoder_of(saved, model, across=across) if needed else None)
     stored = None if vectors is None else read_vectors(vectors, saved, across=across)

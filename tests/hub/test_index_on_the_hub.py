@@ -1,0 +1,116 @@
+"""An index beside its model in a repository is asked by the repository's name, without pulling it first."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from huggingface_hub import HfApi
+from PIL import Image
+
+import fashreg
+from fashreg.cli import run
+from fashreg.errors import HubError, ModelError
+from fashreg.hub.push import push
+from fashreg.jobs.index_changes import add_to_index, delete_from_index, describe_index
+from fashreg.jobs.indexing import build_index, build_indexes
+from fashreg.storage import save_encoder
+from fashreg.storage.loading import pull_folder
+from fashreg.testing.local_hub import LocalHub
+from fashreg.testing.tiny_run import tiny_encoder, tiny_encoder_of_tasks
+
+REPO = "ann/dresses"
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    rows = []
+    for i in range(8):
+        noise = np.random.default_rng(i).integers(0, 255, (32, 32, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(tmp_path / f"{i}.png")
+        rows.append({"image": f"{i}.png", "label": "ab"[i % 2]})
+    pd.DataFrame(rows).to_csv(tmp_path / "table.csv", index=False)
+    return tmp_path / "table.csv"
+
+
+@pytest.fixture
+def shared(hub: LocalHub, token: str, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A model and an index of eight pictures, pushed; then the folders are gone from here."""
+    monkeypatch.chdir(tmp_path)
+    push(save_encoder(tiny_encoder(), tmp_path / "model"), REPO, token=token)
+    build_index(tmp_path / "model", table, tmp_path / "index", progress=False)
+    push(tmp_path / "index", REPO, token=token)
+    (tmp_path / "index").rename(tmp_path / "kept")
+    (tmp_path / "model").rename(tmp_path / "kept-model")
+    return tmp_path
+
+
+def test_a_repositorys_index_answers_with_its_own_model(shared: Path) -> None:
+    gallery = fashreg.load_index(REPO)
+    here = fashreg.load_index(shared / "kept", model=shared / "kept-model")
+    query = Image.open(shared / "3.png")
+    assert [hit["id"] for hit in gallery.search([query], k=4)[0]] == [h["id"] for h in here.search([query], k=4)[0]]
+    assert gallery.search([query], k=1)[0][0]["id"] == 3
+    assert gallery.encoder is not None
+    assert gallery.encoder.origin is not None
+
+
+def test_it_is_asked_with_the_model_as_it_was_at_the_indexs_commit(shared: Path, token: str) -> None:
+    HfApi().create_tag(REPO, tag="v1", token=token)
+    push(save_encoder(tiny_encoder(seed=5), shared / "model"), REPO, token=token)
+    assert len(fashreg.load_index(f"{REPO}@v1")) == 8
+    with pytest.raises(ModelError, match="built with another model"):
+        fashreg.load_index(REPO)  # the model beside it has changed since
+    across = fashreg.load_index(REPO, model=f"{REPO}@main", across=True)
+    assert len(across.search([shared / "3.png"], k=3)[0]) == 3
+
+
+def test_as_typed_and_offline_from_the_cache(
+    shared: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.open(shared / "3.png").save(shared / "query.png")
+    ours = ["search", f"hf://{REPO}", "--image", str(shared / "query.png"), "-k", "2", "--json"]
+    assert run(ours) == 0
+    told = capsys.readouterr().out
+    assert json.loads(told)[0]["hits"][0]["id"] == 3
+    monkeypatch.setattr("fashreg.hub.fetch.is_offline", lambda: True)
+    assert run(ours) == 0
+    assert capsys.readouterr().out == told
+    assert run(["index", "info", REPO, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["pictures"] == 8
+    assert describe_index(REPO)["bytes"] > 0
+
+
+def test_what_is_not_there_is_said_of_both_places(shared: Path, hub: LocalHub, token: str) -> None:
+    push(save_encoder(tiny_encoder(), shared / "alone"), "ann/alone", token=token)
+    with pytest.raises(HubError, match=r"there is no folder ann/alone here, and .*holds no folder index/ of fashreg"):
+        fashreg.load_index("ann/alone")
+    with pytest.raises(HubError, match="there is no folder ann/nowhere here, and "):
+        fashreg.load_index("ann/nowhere")
+
+
+def test_an_index_on_the_hub_is_not_changed_in_place(shared: Path, table: Path) -> None:
+    for change in (lambda: delete_from_index(REPO, ids=[1]), lambda: add_to_index(REPO, table)):
+        with pytest.raises(ModelError, match=f"fashreg pull {REPO} --part index --out FOLDER"):
+            change()
+
+
+def test_indexes_of_tasks_are_pushed_one_by_one_and_pulled(
+    hub: LocalHub, token: str, table: Path, tmp_path: Path
+) -> None:
+    push(save_encoder(tiny_encoder_of_tasks("colour", "season"), tmp_path / "model"), REPO, token=token)
+    made = build_indexes(tmp_path / "model", table, tmp_path / "out", progress=False)
+    with pytest.raises(
+        ModelError, match=r"an index for each of several tasks: colour, season; name one, e\.g\. .*colour"
+    ):
+        fashreg.load_index(tmp_path / "out")
+    for task in made:
+        push(tmp_path / "out" / task, REPO, part=f"index/{task}", token=token)
+    pull_folder(REPO, tmp_path / "here", part="index/season")
+    gallery = fashreg.load_index(tmp_path / "here")
+    assert gallery.task == "season"
+    assert torch.equal(gallery.index.vectors()[0], made["season"].index.vectors()[0])
