@@ -56,12 +56,12 @@ class TruncatedBackbone(nn.Module):
         try:
             spatial = self.eval().to_map(self.run_stages(noise))
         except Exception as error:  # a backbone made by others may raise anything here
-            spatial, why = None, str(error)
+            spatial, why = noise[0], str(error)
         else:
             why = f"it gives {tuple(spatial.shape)}"
         for module, training in modes.items():
             module.training = training
-        if spatial is None or spatial.ndim != 4:
+        if spatial.ndim != 4:
             raise ValueError(f"the output of stage {self.stages[-1]!r} cannot be read as a spatial map ({why})")
         return int(spatial.shape[1])
 
