@@ -33,7 +33,7 @@ def pull(
 
     The arguments are those of `fashreg.hub.fetch.fetch`. `origin.json` in the folder says where it came from. An `out`
     that holds anything but an older folder of the same kind is refused before anything is fetched (for a part whose
-    name does not say its kind: before anything is written); killed on the way, `out` stays what it was. Returns the folder.
+    name does not say its kind: before anything is written); killed on the way, `out` stays what it was. Returns it.
     """
     parse_address(address, revision=revision)
     how: dict[str, Any] = {"part": part, "token": token, "local_files_only": local_files_only, "cache_dir": cache_dir}

@@ -1,0 +1,135 @@
+"""Two attributes trained here and pushed, a third added elsewhere by the command, old results equal to the bit."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import fashreg
+from fashreg.cli import run as command
+from fashreg.jobs.stream_record import read_record
+from fashreg.storage import load_encoder, read_provenance
+from fashreg.testing.local_hub import LocalHub, client_of
+
+RECIPE: dict[str, Any] = {
+    "data": {"table": "table.csv", "label": None, "attributes": ["category", "colour"]},
+    "stream": {"by": "attribute"},
+    "backbone": {
+        "name": "truncated",
+        "keep": 3,
+        "backbone": {"name": "timm", "model": "test_efficientnet", "weights": None, "image_size": 32},
+    },
+    "head": {"name": "multi-task", "tasks": [], "head": {"name": "attribute-attention", "out_dim": 8}},
+    "loss": {"name": "infonce", "mode": "pairs", "negatives": "both", "temperature": 0.3, "mask_same_value": True},
+    "sampler": {"name": "pairs", "anchors": "balanced"},
+    "learner": {"name": "mcl-fir", "target": "old-heads", "teacher": "frozen", "weight": 1.0},
+    "evaluators": ["attribute-retrieval"],
+    "trainer": {"epochs": 1, "batch_size": 16, "lr": 0.01},
+}
+
+Place = Callable[[str], Any]
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    """Another machine: a working folder, a Hub cache and a cache of fashreg that no other place has, and the drawn
+    table. Within the block everything happens there; ann is logged in.
+    """
+    monkeypatch.setattr("os.fsync", lambda handle: None)
+    monkeypatch.delenv("FASHREG_PLUGINS", raising=False)
+
+    @contextmanager
+    def at(name: str, hub: LocalHub) -> Iterator[Path]:
+        folder = tmp_path / name
+        if not folder.exists():
+            drawn = ["--products", "24", "--views", "3", "--size", "32"]
+            assert command(["data", "atelier", "--out", str(folder / "shop"), *drawn]) == 0
+        with client_of(hub, folder / "hf-home", token=hub.token("ann")), monkeypatch.context() as there:
+            there.chdir(folder / "shop")
+            there.setenv("FASHREG_CACHE", str(folder / "cache"))
+            yield folder / "shop"
+
+    return at
+
+
+def fashreg_in_a_process(*words: str) -> str:
+    """The command as a person runs it, where we are."""
+    code = "import torch; torch.set_num_threads(1); from fashreg.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words], capture_output=True, text=True, env=dict(os.environ), check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def answers(folder: str, model: str, capsys: pytest.CaptureFixture[str]) -> Any:
+    """Ids and scores that an index answers when a model asks with a picture of its own gallery."""
+    capsys.readouterr()
+    asked = str(Path("images/p00003_0.png").resolve())
+    assert command(["search", folder, "--model", model, "--image", asked, "-k", "9", "--json"]) == 0
+    (found,) = json.loads(capsys.readouterr().out)
+    hits = [(hit["id"], hit["score"]) for hit in found["hits"]]
+    return [hit for hit in hits if hit[0] != 9][:8]  # the picture itself, which a pulled index knows by another path
+
+
+def results(model: str, task: str) -> tuple[dict[str, float], bytes]:
+    """Metrics and vectors of one attribute."""
+    table = fashreg.read_table("table.csv")
+    measured = fashreg.evaluate(model, "table.csv", split="test", options=[f"attributes=[{task}]"], progress=False)
+    return dict(measured.metrics), fashreg.load(model).embed(table, task=task).numpy().tobytes()
+
+
+def test_an_attribute_is_added_elsewhere_and_old_results_stay_equal_to_the_bit(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old = ("category", "colour")
+    with LocalHub() as hub:
+        with place("here", hub):
+            Path("recipe.yaml").write_text(yaml.safe_dump(RECIPE))
+            assert command(["train", "recipe.yaml", "--out", "runs/first", "--no-report"]) == 0
+            index = ["index", "build", "runs/first/model", "--table", "table.csv", "--out", "indexes"]
+            assert command([*index, "--task", "category", "--task", "colour"]) == 0
+            first = {task: results("runs/first/model", task) for task in old}
+            found = {task: answers(f"indexes/{task}", "runs/first/model", capsys) for task in old}
+            assert command(["push", "runs/first", "ann/shop", "--message", "Two attributes"]) == 0
+            for task in old:
+                assert command(["push", f"indexes/{task}", "ann/shop", "--part", f"index-{task}"]) == 0
+        with place("there", hub):
+            said = fashreg_in_a_process(
+                "continue", "ann/shop", "--add-attribute", "pattern", "--table", "table.csv", "--out", "runs/second"
+            )  # fmt: skip
+            assert "kept to the bit: category, colour" in said
+            new = "runs/second/model"
+            assert load_encoder(Path(new)).head.tasks == (*old, "pattern")
+            assert {task: results(new, task) for task in old} == first
+            for task in old:  # indexes that were made with the old model, fetched, and asked with the new one
+                assert command(["pull", "ann/shop", "--part", f"index-{task}", "--out", f"pulled/{task}"]) == 0
+                assert answers(f"pulled/{task}", new, capsys) == found[task]
+            record = read_record(Path("runs/second/stream.json"))
+            assert record.experiences == ("before", "pattern")
+            assert record.map[0][:2] == record.map[1][:2]
+            assert command(["push", "runs/second", "ann/shop", "--message", "Pattern, too"]) == 0
+            origin = fashreg.load("ann/shop").origin
+            assert origin is not None
+        with place("a third", hub):
+            assert fashreg.load("ann/shop").head.tasks == (*old, "pattern")
+            assert {task: results("ann/shop", task) for task in old} == first
+            assert command(["pull", "ann/shop", "--out", "model"]) == 0
+            before = read_provenance(Path("model"))["continued_from"]
+            assert before["repo"] == "ann/shop"
+            assert before["commit"] != origin.commit
+            assert fashreg.load(f"ann/shop@{before['commit']}").fingerprint() == before["fingerprint"]
+            assert fashreg.load(f"ann/shop@{before['commit']}").head.tasks == old
+            again = ["continue", "model", "--add-attribute", "material", "--table", "table.csv", "--out", "runs/third"]
+            assert command([*again, "--no-report"]) == 0
+            assert {task: results("runs/third/model", task) for task in old} == first
+    assert hub.failures == []
