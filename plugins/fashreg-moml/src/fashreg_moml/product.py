@@ -26,7 +26,8 @@ def times_transposed(a: Tensor, b: Tensor) -> Tensor:
 @cache
 def onednn() -> Product | None:
     """a b^T by oneDNN; None where torch has no such operator, or one that does something else."""
-    if not torch.backends.mkldnn.is_available() or not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+    there = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    if not there or not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
         return None
 
     def product(a: Tensor, b: Tensor) -> Tensor:
