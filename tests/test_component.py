@@ -10,7 +10,7 @@ from pydantic import Field
 from fashreg.assembly import build, spec_of
 from fashreg.component import checked_options, documentation_of, nearest, options_of
 from fashreg.errors import ComponentError, OptionError
-from fashreg.interfaces import Loss
+from fashreg.interfaces import Backbone, Loss
 
 
 class Toy:
@@ -137,6 +137,27 @@ def test_components_nest_and_round_trip(toy_plugin) -> None:
     assert outer.many[0].margin == 0.1
     again = build("loss", spec_of(outer))
     assert spec_of(again) == spec_of(outer)
+
+
+class Fetching(Toy):
+    """A toy that can be told to fetch something."""
+
+    reaches = {"source": None}  # noqa: RUF012
+
+    def __init__(self, source: str | None = None, weights: str | None = None, inner: Backbone | None = None) -> None:
+        self.source, self.weights, self.inner = source, weights, inner
+
+
+def test_a_spec_for_a_folder_reaches_nowhere_at_any_depth_and_keeps_only_a_word_on_the_weights() -> None:
+    made = Fetching("far", "hub", Fetching("farther", "hub", Fetching("farthest", "hub")))
+    config = spec_of(made, registered=False)["config"]
+    assert (config["source"], config["inner"]["config"]["source"]) == ("far", "farther")
+    told = spec_of(made, registered=False, reaching=False)["config"]
+    assert (told["source"], told["weights"]) == (None, "hub")
+    for _ in range(2):
+        told = told["inner"]["config"]
+        assert (told["source"], told["weights"]) == (None, None)
+    assert made.inner.source == "farther"
 
 
 def test_a_ready_object_is_taken_as_it_is_and_takes_no_options() -> None:

@@ -6,9 +6,11 @@ Every test works on a small drawn set in a folder of its own and takes seconds.
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import shutil
+import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -128,23 +130,14 @@ class PluginContract:
 
     # ---- its README ----
 
-    def test_the_snippets_of_the_readme_run_in_their_order(
-        self, drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-    ) -> None:
+    def test_the_snippets_of_the_readme_run_in_their_order(self, drawn: Path, tmp_path: Path) -> None:
         shutil.copytree(drawn, tmp_path, dirs_exist_ok=True)
         shutil.copy(tmp_path / "table.csv", tmp_path / "my.csv")
-        monkeypatch.chdir(tmp_path)
-        found = re.findall(r"^```(python|bash)\n(.*?)^```", self.readme.read_text("utf-8"), re.M | re.S)
-        assert any(language == "python" for language, _ in found), "the README shows no Python"
-        space: dict[str, object] = {"__name__": "readme"}
-        for language, code in found:
-            if language == "python":
-                exec(compile(code, str(self.readme), "exec"), space)
-                continue
-            for line in code.replace("\\\n", " ").splitlines():
-                words = shlex.split(line, comments=True)
-                assert not words or words[0] == "fashreg", f"only fashreg commands stand in bash blocks: {line}"
-                assert not words or run(words[1:]) == 0, f"{line}: {capsys.readouterr().err}"
+        (tmp_path / "readme.py").write_text(as_one_program(self.readme.read_text("utf-8")), encoding="utf-8")
+        seen = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+        command = [sys.executable, "readme.py"]
+        done = subprocess.run(command, cwd=tmp_path, env=seen, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
 
     def test_the_readme_names_every_component_and_every_recipe(self) -> None:
         text = self.readme.read_text("utf-8")
@@ -152,6 +145,22 @@ class PluginContract:
             name for name in (*(n for _, n in sorted(self.components)), *self.recipes) if f"`{name}`" not in text
         ]
         assert not missing
+
+
+def as_one_program(page: str) -> str:
+    """The python and bash blocks of a page as one Python program; commands must be fashreg's, and must succeed."""
+    found = re.findall(r"^```(python|bash)\n(.*?)^```", page, re.M | re.S)
+    assert any(language == "python" for language, _ in found), "the page shows no Python"
+    program = ["from fashreg.cli import run as _command"]
+    for language, code in found:
+        if language == "python":
+            program.append(code)
+            continue
+        for line in code.replace("\\\n", " ").splitlines():
+            words = shlex.split(line, comments=True)
+            assert not words or words[0] == "fashreg", f"only fashreg commands stand in bash blocks: {line}"
+            program += [f"assert _command({words[1:]!r}) == 0, {line!r}"] if words else []
+    return "\n".join(program) + "\n"
 
 
 class _Absent:

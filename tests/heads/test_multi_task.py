@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from fashreg.assembly import build, spec_of
-from fashreg.heads.multi_task import MultiTaskHead
+from fashreg.heads.multi_task import MultiTaskHead, fresh_head
 from fashreg.heads.projection import ProjectionHead
 from fashreg.testing.state import same_state, state_of
 
@@ -101,6 +101,54 @@ def test_a_pattern_on_maps_without_a_seed_is_seeded_by_task_and_leaves_the_rando
     maps = torch.rand(2, 3, 5, 5)
     assert torch.equal(one(maps, "b"), other(maps))
     assert not torch.equal(one(maps, "a"), one(maps, "b"))
+
+
+class Named(MapMean):
+    """A head that is told its task, and has a head and a network of its own among its options."""
+
+    def __init__(self, in_dim: int, out_dim: int, network: nn.Module, inner: MapMean, task: str | None = None) -> None:
+        super().__init__(in_dim, out_dim)
+        self.network, self.inner, self.task = network, inner, task
+
+    @property
+    def start_of_tasks(self) -> nn.Module:
+        return self.network
+
+
+def named_heads() -> MultiTaskHead:
+    return MultiTaskHead(("a", "b"), Named(3, 4, nn.Linear(3, 3), MapMean(3, 4)))
+
+
+def test_a_pattern_with_an_option_task_is_told_each_name() -> None:
+    head = named_heads()
+    assert [head.head_of(task).task for task in head.tasks] == ["a", "b"]
+    assert head.head.task is None
+
+
+def test_heads_within_the_pattern_are_made_anew_and_networks_within_it_are_copied_to_be_trained() -> None:
+    head = named_heads()
+    one, other = head.head_of("a"), head.head_of("b")
+    assert not torch.equal(one.inner.linear.weight, other.inner.linear.weight)
+    for mine in (one, other):
+        assert torch.equal(mine.network.weight, head.head.network.weight)
+        assert mine.network.weight is not head.head.network.weight
+        assert mine.network.weight.requires_grad
+
+
+def test_where_tasks_begin_is_saved_frozen_and_put_back() -> None:
+    head, other = named_heads(), named_heads()
+    assert not any(parameter.requires_grad for parameter in head.start_of_tasks.parameters())
+    assert not same_state(state_of(head), state_of(other))
+    other.load_state_dict(state_of(head), strict=True)
+    for made in (head, other):
+        made.add_task("late")
+    assert same_state(state_of(head), state_of(other))
+
+
+def test_fresh_head_changes_the_options_that_are_named_and_no_others() -> None:
+    pattern = ProjectionHead(5, in_dim=7, unit=False)
+    made = fresh_head(pattern, seed=3, in_dim=9, task="colour")
+    assert (made.out_dim, made.in_dim, made.unit, made.seed) == (5, 9, False, 3)
 
 
 def test_nested_heads_are_written_in_the_recipe_and_in_the_spec() -> None:

@@ -16,6 +16,8 @@ import yaml
 
 import fashreg
 from fashreg.cli import run as command
+from fashreg.errors import ModelError
+from fashreg.jobs.continuing import plan_continuing
 from fashreg.jobs.stream_record import read_record
 from fashreg.storage import load_encoder, read_provenance
 from fashreg.testing.local_hub import LocalHub, client_of
@@ -35,6 +37,8 @@ RECIPE: dict[str, Any] = {
     "evaluators": ["attribute-retrieval"],
     "trainer": {"epochs": 1, "batch_size": 16, "lr": 0.01},
 }
+
+EWC = {"name": "ewc", "tuples": 8, "per": "batch"}
 
 Place = Callable[[str], Any]
 
@@ -133,3 +137,79 @@ def test_an_attribute_is_added_elsewhere_and_old_results_stay_equal_to_the_bit(
             assert command([*again, "--no-report"]) == 0
             assert {task: results("runs/third/model", task) for task in old} == first
     assert hub.failures == []
+
+
+# ---- with every learner, in one place ----
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A drawn table, and runs that learned two attributes on it."""
+    folder = tmp_path_factory.mktemp("shop")
+    assert command(["data", "atelier", "--out", str(folder), "--products", "24", "--views", "3", "--size", "32"]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(shop: Path) -> Callable[[Any], Path]:
+    """A run by a learner, made once."""
+
+    def by(learner: Any, **changes: Any) -> Path:
+        name = learner if isinstance(learner, str) else "-".join(str(value) for value in learner.values())
+        if not (shop / name).exists():
+            fashreg.train(
+                {**RECIPE, **changes, "learner": learner}, table=shop / "table.csv", out=shop / name, quiet=True
+            )
+        return shop / name
+
+    return by
+
+
+@pytest.mark.parametrize("learner", ["fine-tune", "mcl-fir", "lwf", EWC, "replay", "joint"], ids=str)
+def test_whatever_learns_keeps_the_old_to_the_bit_while_the_encoder_rests(
+    trained: Callable[[Any], Path], shop: Path, learner: Any
+) -> None:
+    run = trained(learner)
+    found = fashreg.continue_training(run, add="pattern", table=shop / "table.csv", quiet=True)
+    assert found.kept.equal == {"category": True, "colour": True}
+    alone = fashreg.continue_training(run / "model", add="pattern", table=shop / "table.csv", quiet=True)
+    assert alone.kept.whole
+
+
+def test_networks_of_their_own_are_kept_too(trained: Callable[[Any], Path], shop: Path) -> None:
+    network = {"name": "timm", "model": "test_efficientnet", "weights": None, "image_size": 32}
+    own = {"name": "own-network", "backbone": network, "head": {"name": "attribute-attention", "out_dim": 8}}
+    learner = {"name": "mcl-fir", "mode": "independent", "teacher": "frozen", "target": "features"}
+    run = trained(
+        learner,
+        backbone={"name": "truncated", "keep": 0, "backbone": network},
+        head={"name": "multi-task", "tasks": [], "head": own},
+    )
+    found = fashreg.continue_training(run, add="pattern", table=shop / "table.csv", quiet=True)
+    assert found.kept.equal == {"category": True, "colour": True}
+    assert found.encoder.head.tasks == ("category", "colour", "pattern")
+
+
+@pytest.mark.parametrize("learner", ["mcl-fir", EWC, "replay"], ids=str)
+def test_an_encoder_that_learns_on_takes_up_what_its_run_handed_on(
+    trained: Callable[[Any], Path], shop: Path, learner: Any
+) -> None:
+    run = trained(learner)
+    found = fashreg.continue_training(run, add="pattern", table=shop / "table.csv", train_encoder=True, quiet=True)
+    assert not found.kept.whole
+    assert found.stream.record.experiences == ("category", "colour", "pattern")
+
+
+def test_what_cannot_do_without_says_what_to_type(trained: Callable[[Any], Path], shop: Path) -> None:
+    how: dict[str, Any] = {"add": "pattern", "table": shop / "table.csv", "train_encoder": True, "quiet": True}
+    with pytest.raises(ModelError, match="fashreg continue RUN"):
+        fashreg.continue_training(trained(EWC) / "model", **how)
+    with pytest.raises(ModelError, match="learner=lwf"):
+        fashreg.continue_training(trained("fine-tune"), **how, overrides=["learner=retrain"])
+
+
+def test_an_encoder_that_learns_on_is_told_to_the_learner(trained: Callable[[Any], Path], shop: Path) -> None:
+    how: dict[str, Any] = {"add": "pattern", "table": shop / "table.csv"}
+    run = trained({"name": "fine-tune", "encoder": "first"})
+    assert plan_continuing(run, **how).recipe.learner.options["encoder"] == "first"
+    assert plan_continuing(run, **how, train_encoder=True).recipe.learner.options["encoder"] == "trained"
