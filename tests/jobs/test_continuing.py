@@ -15,7 +15,8 @@ import torch
 import fashreg
 from fashreg.cli import run as command
 from fashreg.encoder import Encoder
-from fashreg.errors import ModelError, RecipeError
+from fashreg.errors import ModelError, OptionError, RecipeError
+from fashreg.hub.origin import Origin, write_origin
 from fashreg.jobs.continuing import CONTINUED, ContinuedRun, continue_training, plan_continuing
 from fashreg.jobs.stream_record import read_record
 from fashreg.storage import load_encoder, read_provenance, save_encoder
@@ -316,6 +317,38 @@ def test_the_freeze_of_before_comes_back_when_the_encoder_learns_on(
         for learns in (False, True)
     )
     assert (kept.trainer.freeze, released.trainer.freeze) == ("backbone", "none")
+
+
+CALLS = """
+from fashreg.learners.standard import StandardLearner
+
+class Calls(StandardLearner):
+    '''A learner that tells somebody.'''
+    reaches = {"address": None}
+    def __init__(self, address: str | None = None):
+        super().__init__()
+        self.address = address
+"""
+
+
+def test_a_strangers_recipe_reaches_nothing_and_chooses_no_tracker(
+    table: Path, tmp_path: Path, fake_plugin: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_plugin("fashreg-calls", {"fashreg.learner": {"calls": "fashreg_calls:Calls"}}, CALLS)
+    learner = {"name": "fashreg-calls:calls", "address": "http://elsewhere"}
+    trainer = {**RECIPE["trainer"], "trackers": ["wandb"]}
+    recipe = {**RECIPE, "learner": learner, "trainer": trainer}
+    model = save_encoder(tiny_encoder_of_tasks("colour"), tmp_path / "model", recipe=recipe)
+    plan = plan_continuing(model, add="pattern", table=table)
+    assert (plan.parts.learner.address, plan.recipe.trainer.trackers) == ("http://elsewhere", ["wandb"])
+    write_origin(model, Origin("eve/model", "0" * 40))  # as if it had been pulled
+    with pytest.raises(OptionError, match="reach address='http://elsewhere', outside of itself"):
+        plan_continuing(model, add="pattern", table=table)
+    mine = plan_continuing(model, add="pattern", table=table, recipe=recipe)
+    assert mine.parts.learner.address == "http://elsewhere", "a recipe of one's own may"
+    monkeypatch.setenv("FASHREG_REACH", "http://elsewhere")
+    plan = plan_continuing(model, add="pattern", table=table)
+    assert plan.recipe.trainer.trackers == []
 
 
 # ---- the command ----
