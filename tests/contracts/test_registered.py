@@ -28,7 +28,11 @@ SMALL = {"name": "timm", "model": "resnet10t", "weights": None, "image_size": 48
 OFFLINE: dict[str, dict[str, Any]] = {
     "fashreg:timm": {"model": "resnet10t", "weights": None, "image_size": 48},
     "fashreg:truncated": {"backbone": SMALL, "keep": 3},
-    "fashreg-mclfir:own-network": {"backbone": SMALL, "head": "attribute-attention", "in_dim": 3},
+    "fashreg-mclfir:own-network": {
+        "backbone": SMALL,
+        "head": {"name": "attribute-attention", "out_dim": 8, "in_dim": 512},
+        "in_dim": 3,
+    },
     "fashreg-lite0:lite0": {"image_size": 48},
 }
 FACTS: dict[str, dict[str, Any]] = {
