@@ -127,26 +127,28 @@ def kept(name: str, **options: Any) -> Method:
 FAST, SLOWER = (("lr", 3e-3),), (("backbone_lr_factor", 0.3),)  # heads at the rate they like best, the trunk as before
 TEN = (("weight", 10.0),)
 DISTIL = (("selection", "random"), ("distil", True))
+SAME = kept("frozen, old-heads, same view", teacher_view="same")
 VARIANTS = (
     Variant(OURS, OURS, TEN),
     Variant(replace(REPLAY, name="replay that distils", options=DISTIL), REPLAY, TEN),
     Variant(replace(OURS, name="frozen, old-heads, faster heads", trainer=SLOWER), OURS, (*FAST, *TEN)),
     Variant(kept("frozen, old-heads, trunk learns in the first alone", encoder="first"), OURS),
     Variant(kept("rolling, old-heads", teacher="rolling"), OURS, TEN),
+    Variant(SAME, OURS, TEN),
+    Variant(replace(SAME, name="frozen, old-heads, same view, faster heads", trainer=SLOWER), OURS, (*FAST, *TEN)),
+    Variant(replace(REPLAY, name="replay that distils, faster heads", options=DISTIL, trainer=SLOWER), REPLAY,
+            (*FAST, *TEN)),
+    Variant(replace(EQUAL, name="joint at equal cost, faster heads", trainer=SLOWER), EQUAL, FAST),
+    Variant(replace(SAME, name="frozen, old-heads, same view, batch norm trained",
+                    options=(*SAME.options, ("batch_norm", "trained"))), OURS, TEN),
+    Variant(replace(SAME, name="frozen, old-heads, same view, no mask", loss=(("mask_same_value", False),)), OURS, TEN),
     Variant(mcl("rolling, embeddings", target="embeddings", teacher_view="second"), PAPER),
-    Variant(kept("frozen, old-heads, batch norm trained", batch_norm="trained"), OURS, TEN),
-    Variant(replace(OURS, name="frozen, old-heads, no mask", loss=(("mask_same_value", False),)), OURS, TEN),
-    Variant(ONE, SFT),
     Variant(mcl("frozen, features", teacher="frozen", target="features", teacher_view="second"), PAPER),
     Variant(mcl("rolling, features, decay 0.88", teacher="rolling", decay=0.88, teacher_view="second"), PAPER),
     Variant(mcl("restarted, features", teacher="restarted", target="features", teacher_view="second"), PAPER),
-    Variant(kept("frozen, old-heads, same view", teacher_view="same"), OURS, TEN),
-    Variant(kept("frozen, old-heads, batch norm frozen", batch_norm="frozen"), OURS, TEN),
+    Variant(mcl("rolling, features, same view"), PAPER),
+    Variant(ONE, SFT), Variant(TRIPLET, EQUAL), Variant(RETRAIN, EQUAL),
     Variant(replace(SFT, name="sft, faster heads", trainer=SLOWER), SFT, FAST),
-    Variant(replace(PAPER, name="mcl-fir, faster heads", trainer=SLOWER), PAPER, FAST),
-    Variant(replace(EQUAL, name="joint at equal cost, faster heads", trainer=SLOWER), EQUAL, FAST),
-    Variant(kept("restarted, old-heads", teacher="restarted"), OURS, TEN),
-    Variant(TRIPLET, EQUAL), Variant(RETRAIN, EQUAL),
 )  # fmt: skip
 
 
