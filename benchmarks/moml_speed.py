@@ -12,8 +12,9 @@ A step is loss and backward for B = 180 rows (45 classes of 4) in D = 512 dimens
     peer, all  the same with its MultiSimilarityMiner and our third objective in plain torch with autograd: what ours
                does, but for the weighing and the second relation in mining
 
-Times are the least milliseconds of all rounds, arms taking turns; "ours" is the step without measuring plus a tenth of
-what measuring adds. Peak memory is the rise of the resident set over three steps, in one more process for each arm.
+Times are the least milliseconds of all rounds, arms taking turns: of the processor's time with one thread, so that
+other work on the machine does not count, else by the clock. "ours, averaged" is the step without measuring plus a tenth
+of what measuring adds. Peak memory is the rise of the resident set over three steps, in one more process for each arm.
 
     python benchmarks/moml_speed.py [--quick] [--rounds N] [--threads N] [--no-memory] [--json FILE]
 """
@@ -135,12 +136,13 @@ def times_of(classes: int, rounds: int) -> dict[str, Any]:
     check(bench)
     times: dict[str, list[float]] = {arm: [] for arm in ARMS}
     shuffle = random.Random(0)
+    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
     for turn in range(rounds + 1):
         for arm in shuffle.sample(ARMS, len(ARMS)):
-            start = time.perf_counter()
+            start = clock()
             bench.step(arm)
             if turn:
-                times[arm].append(1000 * (time.perf_counter() - start))
+                times[arm].append(1000 * (clock() - start))
     least = {arm: min(values) for arm, values in times.items()}
     median = {arm: statistics.median(values) for arm, values in times.items()}
     for found in (least, median):

@@ -127,7 +127,7 @@ class _Walk:
         self.far, self.sums, self.largest = w.new_zeros(()), w.new_zeros(q), w.new_zeros(q)
 
     def _near(self, place: Tensor) -> None:
-        """The positive half of proxy-anchor, which looks at one cosine a row; and its weights (B,)."""
+        """The positive half of proxy-anchor, which looks at one cosine a row; its weights (B + Q,), 0 for proxies."""
         how, q = self.how, len(self.present)
         rows = self.w[self.present]
         self.unit = unit_rows(rows)
@@ -135,7 +135,7 @@ class _Walk:
         pull = torch.exp((how.margin - t) * how.alpha)
         total = self.w.new_zeros(q).index_add_(0, place, pull)
         self.near = torch.log1p(total).sum() / q
-        self.own = pull * (-how.alpha / q) / (1 + total[place])
+        self.own = torch.cat([pull * (-how.alpha / q) / (1 + total[place]), total.new_zeros(q)])
 
     def values(self) -> tuple[Tensor, Tensor, Tensor]:
         """Proxy-anchor, repulsion, mean of the largest cosines; afterwards all the rest is there."""
@@ -173,7 +173,7 @@ class _Walk:
         self.largest = torch.maximum(self.largest, proxies.amax(0))
         if self.kept is None:
             return
-        rows.mul_(how.alpha / len(self.w) / (1 + total))
-        e[own] = torch.cat([self.own, self.own.new_zeros(len(self.present))])[mine]
-        e.mul_(inverse)
+        rows.mul_(inverse * (how.alpha / len(self.w)) / (1 + total))
+        proxies.mul_(inverse)
+        e[own] = self.own[mine] * inverse[own[0], 0]
         self.pull += times_transposed(e.T, here.T)

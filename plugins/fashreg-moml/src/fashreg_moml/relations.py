@@ -9,6 +9,7 @@ from fashreg.functional.pairs import pair_masks
 from fashreg.functional.similarity import unit_rows
 from fashreg.values import Embedded
 from fashreg_moml.miner import TwoRelationMiner
+from fashreg_moml.product import times_transposed
 
 
 @torch.no_grad()
@@ -21,12 +22,12 @@ def mined_pairs(
     """
     x = unit_rows(batch.vectors)
     mine = unit_rows(class_proxies(proxies, batch.labels, per_class)).to(x.dtype).view(len(x), per_class, -1)
-    t = torch.stack([x @ mine[:, k].T for k in range(per_class)]).amax(0)
+    t = torch.stack([times_transposed(x, mine[:, k]) for k in range(per_class)]).amax(0)
     positive, negative = pair_masks(batch, dtype=x.dtype)
     if miner is None:
         lone = ~positive.bool().any(1) & virtual
     else:
-        positive, negative, lone = miner(x @ x.T, t, positive, negative, eta)
+        positive, negative, lone = miner(times_transposed(x, x), t, positive, negative, eta)
     places = lone.nonzero().flatten()
     nearest = (mine[places] @ x[places, :, None]).squeeze(2).argmax(1)
     return positive.to(x.dtype) * 2 + negative.to(x.dtype) - 1, places, mine[places, nearest]
