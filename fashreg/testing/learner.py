@@ -140,8 +140,8 @@ class LearnerContract:
         assert [name for name, _ in seen] == ["before", "after"] * 2
         shared = [name for name in start if name in seen[0][1]]
         assert all(torch.equal(seen[0][1][name], start[name]) for name in shared)
-        assert difference(seen[0][1], seen[1][1])
-        assert difference(seen[1][1], seen[3][1])
+        assert difference(seen[1][1], seen[0][1])  # what was added counts
+        assert difference(seen[3][1], seen[1][1])
 
     def test_the_penalty_is_added_to_the_loss_as_it_is(self, make_learner: MakeLearner) -> None:
         """One SGD step with a penalty c * sum(w) must differ from one without by - lr c in every entry of w."""

@@ -23,6 +23,7 @@ from fashreg.testing.memory import MemoryContract
 from fashreg.testing.reranker import RerankerContract
 from fashreg.testing.sampler import SamplerContract
 from fashreg.testing.sampler_seeing import SeeingContract
+from fashreg.training.session import Session
 
 SMALL = {"name": "timm", "model": "resnet10t", "weights": None, "image_size": 48}
 OFFLINE: dict[str, dict[str, Any]] = {
@@ -111,9 +112,16 @@ class TestRerankers(RerankerContract):
 
 
 class TestLearners(LearnerContract):
+    #: Those that learn several experiences as one, where rows in a memory would be of different tables.
+    WITHOUT_MEMORY = ("fashreg-mclfir:retrain",)
+
     @pytest.fixture(params=names("learner"))
     def make_learner(self, request: pytest.FixtureRequest) -> Any:
+        self.name = request.param
         return lambda: made("learner", request.param)
+
+    def session(self, **parts: Any) -> Session:
+        return super().session(**({"memory": None} if self.name in self.WITHOUT_MEMORY else {}), **parts)
 
 
 EVERY = [(entry.kind, entry.qualified) for entry in registry.entries() if not entry.problem]

@@ -59,4 +59,6 @@ def _others(rows: Tensor, temperature: float) -> Tensor:
     """log softmax over the other rows: (B, B - 1)."""
     count = len(rows)
     others = ~torch.eye(count, dtype=torch.bool, device=rows.device)
-    return torch.log_softmax((rows @ rows.T / temperature)[others].view(count, count - 1), dim=1)
+    with torch.autocast(rows.device.type, enabled=False):
+        cosines = rows @ rows.T
+    return torch.log_softmax((cosines / temperature)[others].view(count, count - 1), dim=1)

@@ -38,7 +38,7 @@ class EWCLearner(FineTuneLearner):
     Args:
         weight: lambda, of the spring; 0 is fine-tuning.
         decay: of F with each further experience (gamma in the online form).
-        tuples: training tuples that F is taken from, over all processes.
+        tuples: training tuples that F is taken from, over all processes; at most an epoch's.
         per: "sample" takes squares picture by picture, each alone through the network; "batch" batch by batch, a few
             times faster and coarser.
         encoder: when the trunk learns: "trained" in every experience, in the "first" alone, "frozen" never.

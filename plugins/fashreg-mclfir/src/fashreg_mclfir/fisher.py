@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from typing import Literal
 
@@ -19,8 +18,8 @@ def fisher_diagonal(
 ) -> list[Tensor]:
     """Mean squared gradients of the session's loss over about `tuples` training tuples, shaped as the parameters.
 
-    Evaluation mode, float32, on whole batches of epochs that training does not see. n: pictures of a batch over all
-    processes, G_i: derivative of the batch's loss by row i, J_i: of row i by a parameter.
+    Evaluation mode, float32, on whole batches of an epoch that training does not see, at most all of it. n: pictures of
+    a batch over all processes, G_i: derivative of the batch's loss by row i, J_i: of row i by a parameter.
 
         per "sample":  mean_i (n J_i' G_i)^2, since the batch's gradient is the mean over i of n J_i' G_i
         per "batch":   n (batch's gradient)^2, equal in expectation where those are independent with mean zero
@@ -40,15 +39,14 @@ def fisher_diagonal(
 
 
 def _batches(session: Session, source: Source, tuples: int) -> Iterator[TrainingBatch]:
-    """Whole batches until there are `tuples` of them over all processes."""
+    """Whole batches of the epoch after the last until there are `tuples` over all processes, or the epoch ends."""
     halves = getattr(session.loss, "mode", "") == "pairs"
-    for epoch in itertools.count(session.trainer.epochs):
-        source.sampler.set_epoch(epoch)
-        for batch in source.batches(epoch):
-            yield batch.to(session.processes.device)
-            tuples -= len(batch) * session.processes.size // (2 if halves else 1)
-            if tuples <= 0:
-                return
+    source.sampler.set_epoch(session.trainer.epochs)
+    for batch in source.batches(session.trainer.epochs):
+        yield batch.to(session.processes.device)
+        tuples -= len(batch) * session.processes.size // (2 if halves else 1)
+        if tuples <= 0:
+            return
 
 
 def _of_batch(session: Session, batch: TrainingBatch, parameters: list[nn.Parameter], sums: list[Tensor]) -> int:

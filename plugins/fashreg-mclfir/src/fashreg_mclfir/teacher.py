@@ -24,7 +24,7 @@ class Average:
     def __init__(self, pairs: Iterable[tuple[nn.Module, nn.Module]]) -> None:
         self.theirs: list[Tensor] = []
         self.mine: list[Tensor] = []
-        self._counts: list[tuple[Tensor, Tensor]] = []
+        self._counts: tuple[list[Tensor], list[Tensor]] = ([], [])
         self._statistics = nn.Module()  # floating-point buffers of `theirs`, the very tensors
         for own, other in pairs:
             self._pair(own, other)
@@ -37,7 +37,8 @@ class Average:
             if name in rests:
                 continue
             if not value.is_floating_point():
-                self._counts.append((then[name], value))
+                self._counts[0].append(then[name])
+                self._counts[1].append(value)
                 continue
             self.theirs.append(then[name])
             self.mine.append(value)
@@ -49,8 +50,8 @@ class Average:
         """After an optimiser step. Several processes keep one average: statistics differ on them, weights do not."""
         if self.theirs:
             torch._foreach_lerp_(self.theirs, self.mine, 1.0 - decay)
-        for theirs, mine in self._counts:
-            theirs.copy_(mine)
+        if self._counts[0]:
+            torch._foreach_copy_(*self._counts)
         processes.average_buffers(self._statistics)
 
 
