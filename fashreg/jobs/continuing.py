@@ -11,14 +11,15 @@ from typing import Any
 
 from fashreg import registry
 from fashreg.assembly import told_by
-from fashreg.config import Recipe
 from fashreg.encoder import Encoder
 from fashreg.errors import ModelError
 from fashreg.jobs.continuing_recipe import checked_names, continued_recipe, freeze_before
 from fashreg.jobs.continuing_source import Beginning, read_beginning
 from fashreg.jobs.keeping_check import Before, Kept
-from fashreg.jobs.parts import Parts, assemble, read_tables
+from fashreg.jobs.new_heads import let_reach
+from fashreg.jobs.parts import assemble, read_tables
 from fashreg.jobs.stream_check import stream_judge
+from fashreg.jobs.stream_judging import Judge
 from fashreg.jobs.training import Plan, TrainedRun, run_training
 from fashreg.strict_json import read_json, write_json
 from fashreg.training.run_folder import RunFolder, open_run
@@ -73,39 +74,16 @@ def continue_training(
     table has are measured before and after, and not learned again.
     """
     begun = read_beginning(source)
-    with _prepared(begun, add, table, train_encoder, recipe, overrides) as (read, parts, plan):
-        names = tuple(experience.name for experience in plan.tables.experiences)
-        judge = stream_judge(read, plan.tables, parts, {"head": parts.encoder.head})
-        before = Before(begun.encoder, plan.tables.train, begun.tasks) if _first() else None
-        document = read.model_dump(mode="json")
-
-        def bound(learner: Any) -> None:
-            if hasattr(learner, "take_up"):
-                learner.take_up(begun.carried)
-
-        def learn(folder: RunFolder | None) -> TrainedRun:
-            how: dict[str, Any] = {"quiet": quiet, "judge": judge, "bound": bound, "earlier": begun.record}
-            return run_training(read, plan.tables, parts, document, folder, **how)
-
-        said = parts.provenance["continued_from"]
-        if out is None:
-            run = learn(None)
-            kept = None if before is None else before.compare(run.encoder)
-        else:
-            with open_run(out, recipe=document, resume=resume) as folder:
-                _note(folder, {"continued_from": said, "added": list(names)})
-                run = learn(folder)
-                kept = None if before is None else before.compare(folder.model)
-                if kept is not None:
-                    _note(folder, {"continued_from": said, "added": list(names), "kept": kept.as_dict()})
+    with _prepared(begun, add, table, train_encoder, recipe, overrides) as plan:
+        run = _learned(begun, plan, out, resume=resume, quiet=quiet)
+    kept = run.kept
     if kept is not None and not train_encoder and not kept.whole:
         raise ModelError(
             f"{', '.join(task for task, equal in kept.equal.items() if not equal)} changed although the encoder was to "
-            f"stay: learner {read.learner.name!r} moves what is frozen. Take another (--set learner=NAME), or allow it "
-            "(--train-encoder)"
+            f"stay: learner {plan.recipe.learner.name!r} moves what is frozen. Take another (--set learner=NAME), or "
+            "allow it (--train-encoder)"
         )
-    whole = {one.name: getattr(run, one.name) for one in fields(TrainedRun)}
-    return ContinuedRun(**whole, added=names, continued_from=said, kept=kept)
+    return run
 
 
 def plan_continuing(
@@ -119,27 +97,60 @@ def plan_continuing(
 ) -> Plan:
     """Everything that `continue_training` does before its first step. Raises what it would raise."""
     begun = read_beginning(source)
-    with _prepared(begun, add, table, train_encoder, recipe, overrides) as (read, parts, plan):
-        stream_judge(read, plan.tables, parts, {"head": parts.encoder.head})
+    with _prepared(begun, add, table, train_encoder, recipe, overrides) as plan:
+        _judge(plan)
         return plan
 
 
 @contextlib.contextmanager
 def _prepared(
     begun: Beginning, add: str | Sequence[str], table: Any, train_encoder: bool, recipe: Any, overrides: Sequence[str]
-) -> Iterator[tuple[Recipe, Parts, Plan]]:
+) -> Iterator[Plan]:
     """The recipe and the parts, built; within the block what the recipe names is seen, and no more."""
     names = checked_names(begun, add)
     read = continued_recipe(begun, names, table, train_encoder=train_encoder, recipe=recipe, overrides=overrides)
     stranger = told_by(begun.name) if begun.foreign and recipe is None else contextlib.nullcontext()
+    encoder = begun.encoder
     with registry.only(read.plugins):
         tables = read_tables(read, None if isinstance(table, str | Path) else table)
-        encoder = begun.encoder
         with stranger:
+            let_reach(encoder, read)
             parts = assemble(read, tables, {"backbone": encoder.backbone, "head": encoder.head})
         parts.encoder.input_spec = encoder.input_spec
         parts.provenance["continued_from"] = {**begun.told(), **freeze_before(begun, recipe, read)}
-        yield read, parts, Plan(read, tables, parts)
+        yield Plan(read, tables, parts)
+
+
+def _judge(plan: Plan) -> Judge:
+    return stream_judge(plan.recipe, plan.tables, plan.parts, {"head": plan.parts.encoder.head})
+
+
+def _learned(begun: Beginning, plan: Plan, out: str | Path | None, *, resume: bool, quiet: bool) -> ContinuedRun:
+    """Train, and compare with what was known before."""
+    names = tuple(experience.name for experience in plan.tables.experiences)
+    said = {"continued_from": plan.parts.provenance["continued_from"], "added": list(names)}
+    judge, document = _judge(plan), plan.recipe.model_dump(mode="json")
+    before = Before(begun.encoder, plan.tables.train, begun.tasks) if _first() else None
+
+    def bound(learner: Any) -> None:
+        if hasattr(learner, "take_up"):
+            learner.take_up(begun.carried)
+
+    def learn(folder: RunFolder | None) -> ContinuedRun:
+        how: dict[str, Any] = {"quiet": quiet, "judge": judge, "bound": bound, "earlier": begun.record}
+        run = run_training(plan.recipe, plan.tables, plan.parts, document, folder, **how)
+        kept = None if before is None else before.compare(run.encoder if folder is None else folder.model)
+        whole = {one.name: getattr(run, one.name) for one in fields(TrainedRun)}
+        return ContinuedRun(**whole, added=names, continued_from=said["continued_from"], kept=kept)
+
+    if out is None:
+        return learn(None)
+    with open_run(out, recipe=document, resume=resume) as folder:
+        _note(folder, said)
+        run = learn(folder)
+        if run.kept is not None:
+            _note(folder, {**said, "kept": run.kept.as_dict()})
+        return run
 
 
 def _note(folder: RunFolder, said: dict[str, Any]) -> None:

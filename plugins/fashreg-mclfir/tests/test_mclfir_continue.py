@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
 import fashreg
 from fashreg.cli import run as command
-from fashreg.errors import ModelError
+from fashreg.errors import ModelError, OptionError
+from fashreg.hub.origin import Origin, write_origin
 from fashreg.jobs.continuing import plan_continuing
 from fashreg.jobs.stream_record import read_record
 from fashreg.storage import load_encoder, read_provenance
@@ -213,3 +215,28 @@ def test_an_encoder_that_learns_on_is_told_to_the_learner(trained: Callable[[Any
     run = trained({"name": "fine-tune", "encoder": "first"})
     assert plan_continuing(run, **how).recipe.learner.options["encoder"] == "first"
     assert plan_continuing(run, **how, train_encoder=True).recipe.learner.options["encoder"] == "trained"
+
+
+def test_a_new_head_finds_its_text_vector_and_a_strangers_recipe_needs_consent(
+    shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def text_vector(name: str, model: str, weights: str) -> torch.Tensor:
+        asked.append(f"{name} {weights}")
+        return torch.randn(16, generator=torch.Generator().manual_seed(len(name)))
+
+    monkeypatch.setattr("fashreg_mclfir.attention.text_vector", text_vector)
+    text = {"name": "attribute-attention", "out_dim": 8, "vector": "text", "text_dim": 16, "text_weights": "openai"}
+    recipe = {**RECIPE, "head": {"name": "multi-task", "tasks": [], "head": text}, "learner": "fine-tune"}
+    how: dict[str, Any] = {"add": "pattern", "table": shop / "table.csv", "quiet": True}
+    fashreg.train(recipe, table=shop / "table.csv", out=tmp_path / "run", quiet=True)
+    asked.clear()
+    found = fashreg.continue_training(tmp_path / "run", **how)
+    assert found.kept.whole
+    assert set(asked) == {"pattern openai"}
+    write_origin(tmp_path / "run/model", Origin("eve/model", "0" * 40))  # as if it had been pulled
+    with pytest.raises(OptionError, match="FASHREG_REACH=openai"):
+        fashreg.continue_training(tmp_path / "run/model", **how)
+    monkeypatch.setenv("FASHREG_REACH", "openai")
+    assert fashreg.continue_training(tmp_path / "run/model", **how).kept.whole
