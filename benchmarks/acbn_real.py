@@ -1,7 +1,7 @@
 """Does a memory help, does a stale one hurt, and does matching its moments mend that? On fashion-products.
 
-Arms: no memory, `xbm`, and `acbn` as plain XBN as the paper has it ("xbn-plain": the batch's own mean and spread,
-whatever the batch is worth), as kind xbn with our guards ("xbn": a batch worth less than 8 rows gives its mean only,
+Arms: no memory, `xbm`, and `acbn` as XBN in its plain form ("xbn-plain": the batch's own mean and spread, whatever the
+batch is worth), as kind xbn with our guards ("xbn": a batch worth less than 8 rows gives its mean only,
 and small samples' spread is corrected), with its Kalman filter ("acbn"), and with the filter's final gain from the
 start ("ema", the control). All else is equal: EfficientNet-Lite0 at 128 px with ImageNet weights, the
 stages up to blocks.5 frozen and their features cached (three views of each picture: as at evaluation, and two varied
@@ -13,9 +13,12 @@ trained part moves them. The memory begins at step 50.
             styles (seed 0); also the loss, among three, with and without `xbm`, at batch size 16
     batch   batch sizes 8 to 64, memory of 2,048: trained on all training styles, judged on the test styles
     memory  memories of 512 to all, batch size 16
-    gain    `acbn` with other process variances q, at every batch size (the arm "acbn" keeps its default, 0.01)
+    gain    `acbn` with other process variances q, at every batch size (the arm "acbn" keeps q = 0.01); three of them on
+            the held-out training styles, too, which is what a default may be chosen by
     whole   batch size 16, the whole network trained from pictures for --epochs by the recipe's own loop, with the
             learning rates chosen above; seed by seed, so that an interrupted study has all arms
+
+    time    least milliseconds a step of every arm, in turns, with a full memory, on drawn features; judges nothing
 
 Test styles are read by `batch`, `memory`, `gain` and `whole` only, never to choose anything. Drift is measured on all
 remembered rows, as the loss is given them, at a quarter, half and the end (fashreg_acbn.drift): their embedding is
@@ -55,14 +58,14 @@ from fashreg.training.allocator import keep_freed_memory
 VIEWS, START, WARMUP = 3, 50, 20
 RATES = (1e-4, 3e-4, 1e-3)
 BATCHES, CAPACITY, CAPACITIES, FIXED = (8, 16, 32, 64), 2048, (512, 1024, 2048, 5036), 16
-GAINS = (1e-4, 1e-3, 1e-1, 1.0)
+GAINS, HELD_GAINS = (1e-4, 1e-3, 1e-1, 1.0), (1e-2, 1e-1, 1.0)
 LOSSES = ("contrastive", "contrastive over pairs", "multi-similarity")
 LOSS_SPECS: dict[str, Any] = {"contrastive over pairs": {"name": "contrastive", "normaliser": "pairs"}}
 ARMS = ("none", "xbm", "xbn-plain", "xbn", "acbn", "ema")
 PLAIN = {"unbiased": False, "min_effective": 1.0}  # the options of "xbn-plain"
 METRICS = ("recall@1", "recall@10", "map@r")
 DRIFT = ("distance", "mean_gap", "std_gap", "correctable")
-PARTS = ("choose", "batch", "memory", "gain", "whole")
+PARTS = ("choose", "batch", "memory", "gain", "whole", "time")
 Numbers = dict[str, Any]
 
 
@@ -146,40 +149,56 @@ class Study:
         print(f"  {key}: {numbers['map@r']:.4f}", file=sys.stderr, flush=True)
 
 
+class Training:
+    """One cell's network, loss, memory, batches and optimiser, and the steps taken with them."""
+
+    def __init__(self, study: Study, cell: Cell, stored: Tensor | None = None) -> None:
+        self.cell, self.steps, (self.table, self.judged) = cell, study.steps, study.parts[cell.judged]
+        if stored is None:
+            stored = torch.stack([study.features[number] for number in self.table.ids.tolist()])
+        self.stored = stored  # (N, VIEWS, C, h, w)
+        self.encoder, self.loss = new_encoder(cell.seed), fashreg.build("loss", loss_spec(cell.loss))
+        spec = memory_spec(cell)
+        self.memory = None if spec is None else fashreg.build("memory", spec, embed_dim=128)
+        sampler = fashreg.build(
+            "sampler", {"name": "class-balanced", "images_per_class": 4},
+            labels=torch.from_numpy(self.table.labels), batch_size=cell.batch, seed=cell.seed,
+        )  # fmt: skip
+        weights = [p for p in self.encoder.parameters() if p.requires_grad]
+        self.optimizer = torch.optim.AdamW(weights, lr=cell.lr, weight_decay=1e-4)
+        self.random, self.batches = np.random.default_rng(cell.seed), endless(sampler)
+        self.labels, self.ids = torch.from_numpy(self.table.labels), torch.arange(len(self.table))
+        self.seen, self.taken = torch.zeros(len(self.table), dtype=torch.long), 0
+
+    def step(self) -> float:
+        """One optimiser step; its seconds."""
+        share = min(1.0, (self.taken + 1) / WARMUP) * 0.5 * (1 + math.cos(math.pi * self.taken / self.steps))
+        self.optimizer.param_groups[0]["lr"] = self.cell.lr * share
+        where = torch.as_tensor(next(self.batches))
+        self.seen[where] = torch.from_numpy(self.random.integers(VIEWS, size=len(where)))
+        started = time.perf_counter()
+        vectors = self.encoder.from_stage(self.stored[where, self.seen[where]], CUT)
+        batch = fashreg.Embedded(vectors, self.labels[where], self.ids[where])
+        value = objective(self.loss, self.memory, batch)
+        self.optimizer.zero_grad()
+        value.backward()
+        self.optimizer.step()
+        if self.memory is not None:
+            self.memory.push(batch.detach())
+        self.taken += 1
+        return time.perf_counter() - started
+
+
 def train(study: Study, cell: Cell) -> Numbers:
     """Train one cell and judge it."""
-    table, judged = study.parts[cell.judged]
-    stored = torch.stack([study.features[number] for number in table.ids.tolist()])
-    encoder, loss = new_encoder(cell.seed), fashreg.build("loss", loss_spec(cell.loss))
-    spec = memory_spec(cell)
-    memory = None if spec is None else fashreg.build("memory", spec, embed_dim=128)
-    sampler = fashreg.build(
-        "sampler", {"name": "class-balanced", "images_per_class": 4},
-        labels=torch.from_numpy(table.labels), batch_size=cell.batch, seed=cell.seed,
-    )  # fmt: skip
-    weights = [p for p in encoder.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(weights, lr=cell.lr, weight_decay=1e-4)
-    random = np.random.default_rng(cell.seed)
-    labels, ids = torch.from_numpy(table.labels), torch.arange(len(table))
-    seen, drift, seconds = torch.zeros(len(table), dtype=torch.long), {}, 0.0
-    for step, rows in zip(range(study.steps), endless(sampler), strict=False):
-        share = min(1.0, (step + 1) / WARMUP) * 0.5 * (1 + math.cos(math.pi * step / study.steps))
-        optimizer.param_groups[0]["lr"] = cell.lr * share
-        where = torch.as_tensor(rows)
-        seen[where] = torch.from_numpy(random.integers(VIEWS, size=len(where)))
-        started = time.perf_counter()
-        batch = fashreg.Embedded(encoder.from_stage(stored[where, seen[where]], CUT), labels[where], ids[where])
-        value = objective(loss, memory, batch)
-        optimizer.zero_grad()
-        value.backward()
-        optimizer.step()
-        if memory is not None:
-            memory.push(batch.detach())
-        seconds += time.perf_counter() - started
-        if memory is not None and (step + 1) in (study.steps // 4, study.steps // 2, study.steps):
-            drift[str(step + 1)] = drift_of(encoder, memory, stored, seen)
-    features = torch.stack([study.features[number][0] for number in judged.ids.tolist()])
-    found = evaluate_vectors(encoder.embed(features, stage=CUT), judged, [fashreg.build("evaluator", "retrieval")])
+    run, drift, seconds = Training(study, cell), {}, 0.0
+    for step in range(1, study.steps + 1):
+        seconds += run.step()
+        if run.memory is not None and step in (study.steps // 4, study.steps // 2, study.steps):
+            drift[str(step)] = drift_of(run.encoder, run.memory, run.stored, run.seen)
+    features = torch.stack([study.features[number][0] for number in run.judged.ids.tolist()])
+    vectors = run.encoder.embed(features, stage=CUT)
+    found = evaluate_vectors(vectors, run.judged, [fashreg.build("evaluator", "retrieval")])
     numbers = {name: found.metrics[name] for name in METRICS}
     return {
         **numbers, "intervals": {name: found.intervals[name] for name in METRICS}, "drift": drift,
@@ -256,9 +275,40 @@ def drifted(runs: list[Numbers]) -> str:
     return "  drift " + " / ".join(f"{value:.3f}" for value in means) if means else ""
 
 
-def trainings(study: Study, seeds: list[int], loss: str, arm: str, batch: int, capacity: int, q: float = 0.01) -> Any:
+def trainings(study: Study, seeds: list[int], loss: str, arm: str, batch: int, capacity: int) -> Any:
     lr = chosen_rate(study, arm, batch, loss)
-    return [study.cell(Cell(arm, batch, capacity, lr, loss, seed, "test", q)) for seed in seeds]
+    return [study.cell(Cell(arm, batch, capacity, lr, loss, seed, "test")) for seed in seeds]
+
+
+def gains(study: Study, seeds: list[int], loss: str) -> None:
+    """`acbn` with other process variances, on held-out training styles and on the test styles."""
+    for batch, judged in itertools.product(BATCHES, ("held", "test")):
+        lr, rows = chosen_rate(study, "acbn", batch, loss), {}
+        for q in HELD_GAINS if judged == "held" else GAINS:
+            cells = [Cell("acbn", batch, CAPACITY, lr, loss, seed, judged, q) for seed in seeds]
+            rows[f"acbn, q = {q:g}"] = [study.cell(cell) for cell in cells]
+        show(f"{judged} styles, batch size {batch}, memory of {CAPACITY}", rows)
+
+
+def times(study: Study, loss: str, batch: int, rounds: int = 40) -> dict[str, float]:
+    """Least milliseconds of an arm's step once its memory is full; the arms take turns, in an order drawn anew."""
+    shape = new_encoder(0).until(torch.zeros(1, 3, 128, 128), CUT).shape[1:]
+    stored = torch.rand(len(study.parts["held"][0]), VIEWS, *shape)
+    runs = {arm: Training(study, Cell(arm, batch, CAPACITY, 1e-4, loss, 0, "held"), stored) for arm in ARMS}
+    for run in runs.values():
+        if run.memory is not None:
+            run.memory.start_step = 0
+            numbers = torch.arange(CAPACITY) % len(run.table)
+            vectors = torch.nn.functional.normalize(torch.randn(CAPACITY, 128))
+            run.memory.push(fashreg.Embedded(vectors, run.labels[numbers], numbers, unit=True))
+    taken: dict[str, list[float]] = {arm: [] for arm in ARMS}
+    order = np.random.default_rng(0)
+    for turn in range(rounds + 3):
+        for arm in order.permutation(ARMS).tolist():
+            seconds = runs[arm].step()
+            if turn > 2:
+                taken[arm].append(1000 * seconds)
+    return {arm: min(values) for arm, values in taken.items()}
 
 
 def whole(study: Study, seeds: list[int], loss: str) -> dict[str, list[Numbers]]:
@@ -307,11 +357,13 @@ def main() -> None:
             rows = {arm: trainings(study, seeds, loss, arm, FIXED, capacity) for arm in ARMS if arm != "none"}
             show(f"test styles, batch size {FIXED}, memory of {capacity}", rows)
     if "gain" in options.parts:
-        for batch in BATCHES:
-            rows = {f"acbn, q = {q:g}": trainings(study, seeds, loss, "acbn", batch, CAPACITY, q) for q in GAINS}
-            show(f"test styles, batch size {batch}, memory of {CAPACITY}", rows)
+        gains(study, seeds, loss)
     if "whole" in options.parts:
         show(f"test styles, the whole network, batch size {FIXED}", whole(study, seeds, loss))
+    if "time" in options.parts:
+        for batch in BATCHES:
+            found = times(study, loss, batch)
+            print(f"ms a step, batch size {batch}:", *(f"{arm} {value:.1f}" for arm, value in found.items()), sep="  ")
 
 
 if __name__ == "__main__":
