@@ -40,6 +40,7 @@ the given order's seeds; intervals by resampling groups of near-duplicate querie
 Cells that the JSON file has already are not run again, so an interrupted study goes on.
 
     python benchmarks/mclfir_real.py --data FOLDER [--parts PART ...] [--json FILE] [--features FILE] [--minutes M]
+        [--known]
 """
 
 from __future__ import annotations
@@ -159,7 +160,7 @@ class Study:
         self.products, self.file = Products(options.data, options.features), options.json
         known = self.file is not None and self.file.is_file()
         self.found: dict[str, Numbers] = json.loads(self.file.read_text()) if known else {}
-        self.until = time.monotonic() + 60 * options.minutes
+        self.until, self.known_alone = time.monotonic() + 60 * options.minutes, options.known
 
     def cell(self, cell: Cell) -> Numbers:
         """The numbers of one training, run unless they are known."""
@@ -189,17 +190,21 @@ class Study:
         lr = best({lr: self.trial(method, lr=lr, **{name: middle}) for lr in RATES})
         return (("lr", lr), (name, best({w: self.trial(method, lr=lr, **{name: w}) for w in (middle, *others)})))
 
+    def all_of(self, *cells: Cell) -> list[Numbers]:
+        """The numbers of these cells; with --known, of those that are known."""
+        return [self.cell(cell) for cell in cells if not self.known_alone or cell.key in self.found]
+
     def variant(self, variant: Variant) -> list[Numbers]:
         """The test cell of a variant."""
         chosen = dict(self.chosen(variant.like)) | dict(variant.changed)
-        return [self.cell(Cell(variant.method, tuple(chosen.items())))]
+        return self.all_of(Cell(variant.method, tuple(chosen.items())))
 
     def runs(
         self, method: Method, orders: tuple[str, ...] = ("given",), seeds: tuple[int, ...] = (0,)
     ) -> list[Numbers]:
         """The test cells of a method that are known or can be run."""
         chosen = self.chosen(method)
-        return [self.cell(Cell(method, chosen, ORDERS[order], seed)) for order in orders for seed in seeds]
+        return self.all_of(*(Cell(method, chosen, ORDERS[order], seed) for order in orders for seed in seeds))
 
 
 def best(found: dict[float, float]) -> float:
@@ -256,6 +261,7 @@ def main() -> None:
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--json", type=Path)
     parser.add_argument("--features", type=Path, help="safetensors file that keeps the cached features")
+    parser.add_argument("--known", action="store_true", help="run nothing, show what the JSON file has")
     parser.add_argument("--minutes", type=float, default=math.inf, help="stop before a cell that begins later (exit 3)")
     options = parser.parse_args()
     keep_freed_memory()
@@ -281,11 +287,11 @@ def main() -> None:
         }
         show("Variants, given order, seed 0, test pictures", varied)
     if "values" in options.parts:
-        by_value = {m.name: [study.cell(Cell(m, study.chosen(m), by="value"))] for m in (*HEADLINE, EQUAL)}
+        by_value = {m.name: study.all_of(Cell(m, study.chosen(m), by="value")) for m in (*HEADLINE, EQUAL)}
         show("Values of article_type in five stages, seed 0, test pictures", by_value)
     if "longer" in options.parts:
-        cells = {m.name: Cell(m, study.chosen(m), scale=2.0) for m in (*HEADLINE, EQUAL)}
-        show("Twice the epochs, given order, seed 0", {name: [study.cell(cell)] for name, cell in cells.items()})
+        longer = {m.name: study.all_of(Cell(m, study.chosen(m), scale=2.0)) for m in (*HEADLINE, EQUAL)}
+        show("Twice the epochs, given order, seed 0, test pictures", longer)
 
 
 if __name__ == "__main__":

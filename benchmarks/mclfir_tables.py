@@ -106,6 +106,8 @@ def show(title: str, rows: dict[str, list[Numbers]]) -> None:
     ]
     print(f"\n{title}\n\n| {' | '.join(heads)} |\n{'|---' * len(heads)}|")
     for name, runs in rows.items():
+        if not runs:
+            continue
         numbers = [said(list(values)) for values in zip(*map(figures, runs), strict=True)]
         spent = [said([factor * cost(run, part) for run in runs], form) for part, (factor, form) in costs.items()]
         print(
