@@ -202,6 +202,36 @@ def test_an_interrupted_run_goes_on_to_the_same_end(
     assert resumed.encoder.fingerprint() == whole.encoder.fingerprint()
 
 
+def test_a_run_that_stopped_in_its_second_attribute_keeps_its_rows(
+    first: Path, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fashreg.learners.standard import StandardLearner
+
+    how: dict[str, Any] = {"add": ["pattern", "material"], "table": table, "quiet": True}
+    how["overrides"] = ["trainer.checkpoint_steps=1", "trainer.max_steps=2"]
+    whole = continue_training(first, **how, out=tmp_path / "whole")
+    evaluate = StandardLearner._evaluate
+
+    def stops(self: StandardLearner, run: Any) -> None:
+        if run.experience.name == "material":
+            raise KeyboardInterrupt
+        evaluate(self, run)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(StandardLearner, "_evaluate", stops)
+        with pytest.raises(KeyboardInterrupt):
+            continue_training(first, **how, out=tmp_path / "run")
+    stopped = read_record(tmp_path / "run/stream.json")
+    assert len(stopped.map) == 3
+    resumed = continue_training(first, **how, out=tmp_path / "run", resume=True)
+    assert resumed.encoder.fingerprint() == whole.encoder.fingerprint()
+    record, other = (read_record(tmp_path / name / "stream.json") for name in ("run", "whole"))
+    assert record.experiences == ("category", "colour", "pattern", "material")
+    assert (record.map, record.recall, record.data) == (other.map, other.recall, other.data)
+    assert resumed.kept is not None
+    assert resumed.kept.whole
+
+
 def test_another_model_cannot_finish_a_run(
     shop: Path, first: Path, table: Path, second: ContinuedRun, tmp_path: Path
 ) -> None:
