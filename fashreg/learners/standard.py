@@ -182,7 +182,7 @@ class StandardLearner:
         if self.session.evaluate is None:
             return
         encoder, processes = self.session.encoder, self.session.processes
-        self._average_buffers()
+        processes.average_buffers(encoder)
         with run.averaged():
             metrics = dict(self.session.evaluate(encoder, run.experience)) if processes.first else None
             metrics = processes.from_first(metrics)
@@ -193,7 +193,7 @@ class StandardLearner:
     def _settle(self, run: Run) -> None:
         """Put the weights that count into the encoder: the best that were measured, else the last."""
         encoder, folder = self.session.encoder, self.session.folder
-        self._average_buffers()
+        self.session.processes.average_buffers(encoder)
         if run.position.best is None:
             if run.ema is not None:
                 run.ema.copy_to()
@@ -203,11 +203,6 @@ class StandardLearner:
         elif folder is not None:
             load_weights(encoder, folder.model)
         self._best = None
-
-    def _average_buffers(self) -> None:
-        """Running statistics equal on all processes; those of what rests are left alone, to the bit."""
-        leaves = [m for m in self.session.encoder.modules() if m.training and next(m.children(), None) is None]
-        self.session.processes.average_buffers(torch.nn.ModuleList(leaves))
 
     # ---- checkpoints ----
 

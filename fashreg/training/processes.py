@@ -100,9 +100,14 @@ class Processes:
 
     @torch.no_grad()
     def average_buffers(self, module: nn.Module) -> None:
-        """Make running statistics equal on all processes by their mean (before evaluation and checkpoints)."""
+        """Make running statistics equal on all processes by their mean (before evaluation and checkpoints).
+
+        What is in evaluation mode has not followed its own batches and is left alone, to the bit.
+        """
         if self.size > 1:
-            for bucket in _buckets([b for b in module.buffers() if b.is_floating_point()]):
+            moving = [part for part in module.modules() if part.training]
+            buffers = [b for part in moving for b in part.buffers(recurse=False) if b.is_floating_point()]
+            for bucket in _buckets(buffers):
                 self._average(bucket)
 
     def any(self, flag: bool) -> bool:

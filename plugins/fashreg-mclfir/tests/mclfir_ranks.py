@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-from mclfir_run import LEARNERS, NAMES, learn, stream_session
+from mclfir_run import LEARNERS, NAMES, learn, stream_session, views_of
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -26,7 +26,7 @@ def train() -> dict[str, Tensor]:
     for name in CHOSEN:
         trainer = {"epochs": 1, "optimizer": "sgd", "momentum": 0.0, "lr": 0.001, "schedule": "constant"}
         own = name in OWN_STATISTICS
-        session = stream_session(trainer={**trainer, "freeze_batch_norm": not own})
+        session = stream_session(trainer={**trainer, "freeze_batch_norm": not own}, views=views_of(name))
         learner = LEARNERS[name]()
         learn(learner, session, *NAMES[:2])
         kept = {f"kept.{key}": value for key, value in pack(learner.state_dict())[0].items()}

@@ -53,15 +53,15 @@ LEARNERS: dict[str, Callable[[], Any]] = {
 
 
 class TaskPictures(TinyPictures):
-    """The tiny pictures, labelled for one task, with a second view."""
+    """The tiny pictures, labelled for one task. views: 2 for batches with a second view."""
 
-    def __init__(self, sampler: Any, labels: Tensor, **options: Any) -> None:
+    def __init__(self, sampler: Any, labels: Tensor, views: int = 1, **options: Any) -> None:
         super().__init__(sampler, **options)
-        self.labels = labels
+        self.labels, self.views = labels, views
 
     def batches(self, epoch: int) -> Iterator[TrainingBatch]:
         for batch in super().batches(epoch):
-            batch.second_view = batch.images.flip(3)
+            batch.second_view = batch.images.flip(3) if self.views == 2 else None
             yield batch
 
     def _batch(self, positions: Sequence[int], epoch: int | None) -> TrainingBatch:
@@ -76,7 +76,12 @@ def labels_of(task: str | None) -> Tensor:
     return torch.arange(36) // each
 
 
-def stream_source(fails_at: tuple[str, int] | None = None) -> Any:
+def views_of(name: str) -> int:
+    """How many views the batches of this one of LEARNERS need."""
+    return 2 if "second-view" in name else 1
+
+
+def stream_source(fails_at: tuple[str, int] | None = None, views: int = 1) -> Any:
     """How a session gets its batches. fails_at: die before that batch of that experience."""
 
     def make(experience: Experience, frozen: Frozen, processes: Processes) -> Any:
@@ -94,7 +99,7 @@ def stream_source(fails_at: tuple[str, int] | None = None) -> Any:
             world_size=processes.size,
         )
         dies = fails_at[1] if fails_at and fails_at[0] == experience.name and "whole" not in experience.extra else None
-        return TaskPictures(sampler, labels, task=experience.task, fails_at=dies)
+        return TaskPictures(sampler, labels, views, task=experience.task, fails_at=dies)
 
     return make
 
@@ -135,13 +140,13 @@ def networks(*tasks: str, start: int = 0) -> Encoder:
     return Encoder(trunk, MultiTaskHead(tasks, own))
 
 
-def stream_session(folder: Path | None = None, *, fails_at: Any = None, **parts: Any) -> Session:
+def stream_session(folder: Path | None = None, *, fails_at: Any = None, views: int = 1, **parts: Any) -> Session:
     """A session whose loss is MCL-FIR's, with room for tasks and no memory."""
     chosen = {
         "encoder": shared(),
         "memory": None,
         "loss": InfoNCELoss("pairs", 0.3, negatives="both", mask_same_value=True),
-        "source": stream_source(fails_at),
+        "source": stream_source(fails_at, views),
         **parts,
     }
     return tiny_session(None if folder is None else run_folder(folder), **chosen)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from fashreg_mclfir.mcl_fir import MCLFIRLearner
-from mclfir_run import LEARNERS, NAMES, end_of, learn, networks, stream_session
+from mclfir_run import LEARNERS, NAMES, end_of, learn, networks, stream_session, views_of
 
 from fashreg.testing.tiny_run import CrashError, difference
 from fashreg.training.packing import pack
@@ -48,7 +48,7 @@ def compare(tmp_path: Path, make: Any, where: str, **parts: Any) -> None:
 
 @pytest.mark.parametrize("name", LEARNERS)
 def test_within_the_second_experience(name: str, tmp_path: Path) -> None:
-    compare(tmp_path, LEARNERS[name], "all" if name == "joint" else NAMES[1])
+    compare(tmp_path, LEARNERS[name], "all" if name == "joint" else NAMES[1], views=lambda: views_of(name))
 
 
 def test_independent_networks_too(tmp_path: Path) -> None:

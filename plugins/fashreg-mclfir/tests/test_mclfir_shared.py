@@ -20,6 +20,7 @@ from mclfir_run import (
     networks,
     shared,
     stream_session,
+    views_of,
 )
 from torch import Tensor
 
@@ -60,7 +61,7 @@ def stream(learner: Any, session: Session) -> list[tuple[dict[str, dict[str, Ten
 @pytest.mark.parametrize("name", IN_TURN)
 def test_old_heads_stay_to_the_bit_and_out_of_the_optimiser(name: str) -> None:
     """Parameters and batch-norm statistics, with averaged weights and weight decay."""
-    session = stream_session(trainer={"ema_decay": 0.9, "weight_decay": 0.1})
+    session = stream_session(trainer={"ema_decay": 0.9, "weight_decay": 0.1}, views=views_of(name))
     rows = stream(LEARNERS[name](), session)
     for place, (heads, _, held) in enumerate(rows):
         for old in NAMES[:place]:
@@ -72,7 +73,7 @@ def test_old_heads_stay_to_the_bit_and_out_of_the_optimiser(name: str) -> None:
 @pytest.mark.parametrize("name", IN_TURN)
 def test_old_answers_stay_to_the_bit_where_the_trunk_rests_and_move_where_it_learns(name: str) -> None:
     learner = LEARNERS[name]()
-    rows = stream(learner, stream_session(trainer={"epochs": 1}))
+    rows = stream(learner, stream_session(trainer={"epochs": 1}, views=views_of(name)))
     same = [torch.equal(rows[0][1]["colour"], later[1]["colour"]) for later in rows[1:]]
     assert same == [learner.encoder == "first"] * 2
 
@@ -184,7 +185,7 @@ def test_passes_are_counted_as_they_are_run(monkeypatch: pytest.MonkeyPatch) -> 
     for name, make in LEARNERS.items():
         if name == "retrain":
             continue
-        session = stream_session(trainer={"epochs": 1}, encoder=shared(*NAMES[:2]))
+        session = stream_session(trainer={"epochs": 1}, encoder=shared(*NAMES[:2]), views=views_of(name))
         ran = [0]
         kind = type(session.encoder.backbone)
         own = kind.forward
@@ -235,7 +236,7 @@ def test_the_released_set_up_is_12500_steps_and_200000_tuples_an_increment() -> 
 
 
 def test_tuples_and_passes_of_a_small_run_add_up() -> None:
-    session = stream_session(trainer={"epochs": 1})
+    session = stream_session(trainer={"epochs": 1}, views=2)
     learn(MCLFIRLearner(teacher_view="second"), session, *NAMES[:2])
     for name in NAMES[:2]:
         spent = session.cost.of(name)
