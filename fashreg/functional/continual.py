@@ -60,7 +60,7 @@ def forgetting(m: Any, form: Literal["max", "last"] = "max", *, learnt: Sequence
 
 def backward_transfer(m: Any, *, learnt: Sequence[int] | None = None) -> float:
     """Mean over the tasks learnt before the last row of (last row) - (right after it was learnt)."""
-    return -forgetting(m, "last", learnt=learnt)
+    return 0.0 - forgetting(m, "last", learnt=learnt)  # 0.0 and not -0.0 where nothing moved
 
 
 def forward_transfer(m: Any, chance: Sequence[float], *, learnt: Sequence[int] | None = None) -> float:

@@ -174,4 +174,4 @@ def add_heads(encoder: Encoder, experience: Experience) -> None:
 
 def _cost_of(record: StreamRecord, row: int) -> Cost | None:
     spent = record.cost[row]
-    return None if spent is None else Cost(**spent)  # type: ignore[arg-type]
+    return None if spent is None else Cost.from_dict(spent)

@@ -114,7 +114,7 @@ def joined_report(reports: Sequence[LearnReport]) -> LearnReport:
     """All experiences as one: what adds up, added; the metrics of the last."""
     last = reports[-1]
     seconds, images = sum(r.seconds for r in reports), sum(r.images for r in reports)
-    cost = sum((Cost(**r.cost) for r in reports), Cost())  # type: ignore[arg-type]
+    cost = sum((Cost.from_dict(r.cost) for r in reports), Cost())
     return LearnReport(
         experience=", ".join(r.experience for r in reports),
         steps=sum(r.steps for r in reports),

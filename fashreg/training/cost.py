@@ -35,6 +35,12 @@ class Cost:
         """Plain JSON."""
         return asdict(self)
 
+    @classmethod
+    def from_dict(cls, spent: Mapping[str, float]) -> Cost:
+        """What `as_dict` gave; what is left out is 0."""
+        counts = [int(spent.get(name, 0)) for name in ("tuples", "image_passes", "parameters", "exemplar_bytes")]
+        return cls(counts[0], counts[1], float(spent.get("seconds", 0.0)), counts[2], counts[3])
+
 
 class CostCounter:
     """Counts what is spent, apart for each experience. One belongs to a session; the learner's parts report to it.
@@ -99,9 +105,7 @@ class CostCounter:
 
     def of(self, experience: str) -> Cost:
         """What one experience has cost so far."""
-        spent = self._spent.get(experience, {})
-        counts = [int(spent.get(name, 0)) for name in ("tuples", "image_passes", "parameters", "exemplar_bytes")]
-        return Cost(counts[0], counts[1], float(spent.get("seconds", 0.0)), counts[2], counts[3])
+        return Cost.from_dict(self._spent.get(experience, {}))
 
     def snapshot(self) -> Cost:
         """What everything has cost so far."""

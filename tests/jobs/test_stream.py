@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -23,7 +23,9 @@ from fashreg.jobs.stream_record import read_record
 from fashreg.jobs.training import TrainedRun, check
 from fashreg.learners.standard import StandardLearner
 from fashreg.testing.tiny_run import CrashError
+from fashreg.training.objective import Objective
 from fashreg.training.run import Run
+from fashreg.values import TrainingBatch
 
 SIZES = {**stream_recipe()["data"], "attributes": ["colour", "size"]}
 
@@ -283,6 +285,31 @@ def test_a_learner_that_wants_the_whole_stream_gets_one_experience_and_one_row(s
     assert np.isnan(run.stream.numbers["forgetting/max"])
     history = run.stream.reports[0].history
     assert history[0]["map"] == pytest.approx((history[0]["map[colour]"] + history[0]["map[stripes]"]) / 2)
+
+
+class TwoViewsLearner(StandardLearner):
+    """Looks at a second view of every picture."""
+
+    needs = frozenset({"second_view"})
+    seen: ClassVar[list[bool]] = []
+
+    def objective(self, batch: TrainingBatch) -> Objective:
+        self.seen.append(batch.second_view is not None and batch.second_view.shape == batch.images.shape)
+        return super().objective(batch)
+
+
+class ReadingLearner(StandardLearner):
+    """Reads the texts."""
+
+    needs = frozenset({"texts"})
+
+
+def test_what_a_learner_needs_is_in_every_batch_or_refused(shop: pd.DataFrame) -> None:
+    TwoViewsLearner.seen.clear()
+    train(shop, learner=TwoViewsLearner, stream={"order": ["colour"]})
+    assert TwoViewsLearner.seen == [True] * 12
+    with pytest.raises(RecipeError, match=r"needs texts, and the recipe names none: --set data.text=COLUMN"):
+        check(stream_recipe(), table=shop, learner=ReadingLearner)
 
 
 # ---- interruption ----

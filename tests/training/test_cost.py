@@ -47,6 +47,7 @@ def test_costs_add_up_and_tell_apart() -> None:
     one, other = Cost(3, 10, 0.5, 7, 100), Cost(1, 2, 0.25, 3, 50)
     assert one + other == Cost(4, 12, 0.75, 10, 150)
     assert one + other - other == one
+    assert Cost.from_dict(one.as_dict()) == one
     assert one.as_dict() == {
         "tuples": 3,
         "image_passes": 10,
@@ -140,6 +141,7 @@ def test_a_loss_over_pairs_takes_two_pictures_for_a_tuple() -> None:
 
 def test_a_second_view_passes_too_and_belongs_to_the_same_tuple() -> None:
     session = tiny_session(loss=InfoNCELoss(mode="pairs"), memory=None, trainer={"max_steps": 1})
+    session.loss.needs = frozenset({"second_view"})
     own = session.source
 
     def source(*given: Any) -> Any:
