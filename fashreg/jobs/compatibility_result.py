@@ -98,17 +98,25 @@ class TaskCompatibility:
     def lines(self) -> list[str]:
         """A small table for a terminal."""
         title = f"{self.name}: {self.queries} queries, {self.gallery} pictures searched"
+        return [title, *(self._alone() if self.same else self._table()), f"  -> {self.sentence}"]
+
+    def _alone(self) -> list[str]:
+        """The numbers of vectors that are the same in both models."""
+        return [f"  {name:<16}{found.new_new:9.4f}" for name, found in self.metrics.items()]
+
+    def _table(self) -> list[str]:
         if not self.metrics:
-            return [title, f"  -> {self.sentence}"]
+            return []
         head = f"  {'queries/gallery':<16}{'old/old':>9}{'new/old':>9}{'new/new':>9}"
-        lines = [title, f"{head}   {'new/old - old/old':<26}   new/new - new/old"]
+        lines = [f"{head}   {'new/old - old/old':<26}   new/new - new/old"]
         for name, found in self.metrics.items():
             numbers = "".join(f"{value:9.4f}" for value in (found.old_old, found.new_old, found.new_new))
             lines.append(f"  {name:<16}{numbers}   {_told(found.crossed):<26}   {_told(found.left)}")
-        if (share := self.metrics[self.primary].share) is not None:
+        share = self.metrics[self.primary].share
+        if share is not None and share.value > 0:
             told = f"{share.value:.0%} [{share.low:.0%}, {share.high:.0%}]"
-            lines.append(f"  of the gain in {self.primary}, {told} needs no gallery embedded again")
-        return [*lines, f"  -> {self.sentence}"]
+            lines.append(f"  of the gain in {self.primary}, {told} is there without embedding again")
+        return lines
 
 
 @dataclass(frozen=True)
@@ -162,7 +170,8 @@ class Compatibility:
         for of in self.tasks:
             lines += ["", *of.lines()]
         for task in self.fresh:
-            lines += ["", f"{task}: only the new model has it", "  -> embed the gallery once: --task " + task]
+            build = f"fashreg index build {self.new} --table TABLE --task {task} --out FOLDER"
+            lines += ["", f"{task}: only the new model has it", f"  -> make its gallery: {build}"]
         lines += ["", self.sentence]
         if self.rate is not None:
             hours = 1e6 / self.rate / 3600

@@ -8,6 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fashreg.storage import save_encoder
+from fashreg.testing.tiny_run import tiny_encoder_of_tasks
+
 
 @pytest.fixture
 def index(shop: Path, fashreg, tmp_path: Path) -> Path:
@@ -63,6 +66,33 @@ def test_pictures_are_deleted_added_again_and_updated(shop: Path, fashreg, index
     assert "already" in refused.err
     assert fashreg("index", "update", index, *table).status == 1
     assert fashreg("index", "delete", index, "--image", "nowhere.png").err.startswith("error: nowhere.png is not in")
+
+
+def test_indexes_of_tasks_are_built_asked_and_across_models_only_on_purpose(
+    shop: Path, fashreg, tmp_path: Path
+) -> None:
+    save_encoder(tiny_encoder_of_tasks("category", "colour"), tmp_path / "old")
+    save_encoder(tiny_encoder_of_tasks("category", "colour", seed=1), tmp_path / "new")
+    ours = ("index", "build", tmp_path / "old", "--table", shop / "atelier/table.csv", "--split", "test")
+    refused = fashreg(*ours, "--out", tmp_path / "out")
+    assert "say which, --task category, or an index for each: --every-task" in refused.err
+    every = fashreg(*ours, "--every-task", "--out", tmp_path / "out")
+    assert every.status == 0, every.err
+    both = fashreg(*ours, "--task", "colour", "--task", "category", "--out", tmp_path / "both")
+    assert [line.split()[-1] for line in both.out.splitlines()[:2]] == [
+        str(tmp_path / "both" / task) for task in ("colour", "category")
+    ]
+    for task in ("category", "colour"):
+        one = (tmp_path / "out" / task / "vectors.safetensors").read_bytes()
+        assert one == (tmp_path / "both" / task / "vectors.safetensors").read_bytes()
+    assert fashreg(*ours, "--task", "colour", "--out", tmp_path / "alone").status == 0
+    assert json.loads(fashreg("index", "info", tmp_path / "alone", "--json").out)["task"] == "colour"
+    query = ("--image", next((shop / "atelier").rglob("*.png")), "-k", 2, "--model", tmp_path / "new")
+    assert "fashreg compatible OLD" in fashreg("search", tmp_path / "alone", *query).err
+    across = fashreg("search", tmp_path / "alone", *query, "--across-models", "--json")
+    assert across.status == 0, across.err
+    assert len(json.loads(across.out)[0]["hits"]) == 2
+    assert "category, colour; name one" in fashreg("search", tmp_path / "out").err
 
 
 @pytest.mark.parametrize(
