@@ -115,6 +115,18 @@ def show(title: str, rows: dict[str, list[Numbers]]) -> None:
         )
 
 
+def attributes(title: str, rows: dict[str, list[Numbers]]) -> None:
+    """Final MAP of every attribute, mean over trainings, below that of a random ranking."""
+    first = next(runs[0] for runs in rows.values() if runs)
+    names = sorted(first["chance"])
+    print(f"\n{title}\n\n| method | {' | '.join(names)} |\n|---{'|---' * len(names)}|")
+    print(f"| random ranking | {' | '.join(format(first['chance'][name], '.3f') for name in names)} |")
+    for method, runs in rows.items():
+        if runs:
+            found = precisions(runs)
+            print(f"| {method} | {' | '.join(f'{found[name].mean():.3f}' for name in names)} |", flush=True)
+
+
 def galleries(title: str, rows: dict[str, list[Numbers]]) -> None:
     """Galleries embedded when their attribute was learnt, asked at the end: MAP and recall@1, mean over attributes."""
     kinds = ("old/old", "new/old", "new/new")
