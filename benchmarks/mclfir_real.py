@@ -247,7 +247,8 @@ def claims(study: Study) -> None:
     )
     for a, b in (
         (FULL, PAPER), (EQUAL, PAPER), (FULL, EQUAL), (None, PAPER), (None, OWN), (None, OURS), (FULL, OURS),
-        (EQUAL, OURS), (FULL, OWN), (SFT, PAPER), (SFT, OURS), (LWF, OURS), (EQUAL, LWF), (FULL, LWF), (EQUAL, OWN), (FROZEN, LWF),
+        (EQUAL, OURS), (FULL, OWN), (SFT, PAPER), (SFT, OURS), (LWF, OURS),
+        (EQUAL, LWF), (FULL, LWF), (EQUAL, OWN), (FROZEN, LWF),
     ):  # fmt: skip
         one = strongest if a is None else a.name
         found, low, high = difference(study.products, runs[one], runs[b.name])
