@@ -161,10 +161,18 @@ def _passes(record: StreamRecord) -> list[float | None]:
     """Image passes up to the end of each increment; None from one on whose cost is not known."""
     total: float | None = 0.0
     found = []
-    for cost in record.cost[: len(record.map)]:
+    for place, cost in enumerate(record.cost[: len(record.map)]):
+        if place == 0 and _began_later(record):
+            found.append(total)
+            continue
         total = None if cost is None or total is None or "image_passes" not in cost else total + cost["image_passes"]
         found.append(total)
     return found
+
+
+def _began_later(record: StreamRecord) -> bool:
+    """Whether the first row is what a model knew before this run, whose cost counts from there."""
+    return record.cost[0] is None and record.experiences[0] not in record.columns and len(record.experiences) > 1
 
 
 def _since(record: StreamRecord, column: int) -> list[float | None]:
@@ -196,7 +204,7 @@ def _costs(record: StreamRecord, names: Sequence[str]) -> list[tuple[str, tuple[
     done = record.cost[: len(record.map)]
     rows = [(e, tuple(_told(cost, name) for name in names)) for e, cost in zip(record.experiences, done, strict=False)]
     whole = [cost for cost in done if cost is not None]
-    if len(done) < 2 or len(whole) < len(done):
+    if len(whole) < 2 or len(whole) < len(done) - _began_later(record):
         return rows
     kept = ("parameters", "exemplar_bytes")
     total = {n: whole[-1].get(n, 0.0) if n in kept else sum(cost.get(n, 0.0) for cost in whole) for n in names}

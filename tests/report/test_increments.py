@@ -140,6 +140,19 @@ def test_an_increment_whose_cost_nobody_kept_has_no_sum_and_no_curve(shown: Show
     assert [chart.title for chart in found.charts] == ["MAP of each attribute"]
 
 
+def test_what_a_model_knew_before_this_run_costs_nothing_here(shown: Shown) -> None:
+    content = {**three(), "experiences": ["before", "colour", "<b>use</b>"]}
+    content["cost"] = [None, *content["cost"][1:]]
+    content["map"][0] = [0.8, 0.12, None]
+    found = shown(content)
+    assert [name for name, _ in found.costs] == ["before", "colour", "<b>use</b>", "together"]
+    assert found.costs[-1][1][1] == "15,000"
+    assert re.findall(r"MAP (\d\.\d+) at (\d+)", found.charts[0].drawing) == [
+        ("0.8000", "0"), ("0.6000", "9000"), ("0.6833", "15000")
+    ]  # fmt: skip
+    assert classes(found.map.drawing)[:2] == ["cell", "cell ahead"]
+
+
 def test_the_head_of_the_page_says_what_was_forgotten_most(shown: Shown) -> None:
     assert shown(three()).finding == "Most forgotten: category, MAP 0.800 when learnt, 0.600 at the end"
     content = three()
