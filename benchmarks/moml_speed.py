@@ -46,7 +46,7 @@ from torch.nn.functional import normalize, softplus
 
 from fashreg.training.allocator import keep_freed_memory
 
-B, D, K, TILE = 180, 512, 4, 512
+B, D, K, TILE = 180, 512, 4, 1024
 ARMS = ("floor", "floor, mm", "ours", "ours, measuring", "unfused", "two", "peer", "peer, all")
 NEVER = 1 << 40
 

@@ -22,7 +22,7 @@ from fashreg.values import Embedded
 from fashreg_moml.product import times_transposed
 from fashreg_moml.repulsion import ProxyRepulsionLoss
 
-_TILE = {"cpu": 1 << 18, "cuda": 1 << 26}  # numbers of the proxies looked at together
+_TILE = {"cpu": 1 << 19, "cuda": 1 << 26}  # numbers of the proxies looked at together
 
 
 @dataclass(frozen=True, slots=True)
