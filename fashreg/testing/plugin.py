@@ -134,7 +134,8 @@ class PluginContract:
         shutil.copytree(drawn, tmp_path, dirs_exist_ok=True)
         shutil.copy(tmp_path / "table.csv", tmp_path / "my.csv")
         (tmp_path / "readme.py").write_text(as_one_program(self.readme.read_text("utf-8")), encoding="utf-8")
-        seen = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+        paths = os.pathsep.join(path for path in sys.path if path)
+        seen = {"OMP_NUM_THREADS": "1", **os.environ, "PYTHONPATH": paths}  # tiny work: threads only wait
         command = [sys.executable, "readme.py"]
         done = subprocess.run(command, cwd=tmp_path, env=seen, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
@@ -151,7 +152,7 @@ def as_one_program(page: str) -> str:
     """The python and bash blocks of a page as one Python program; commands must be fashreg's, and must succeed."""
     found = re.findall(r"^```(python|bash)\n(.*?)^```", page, re.M | re.S)
     assert any(language == "python" for language, _ in found), "the page shows no Python"
-    program = ["from fashreg.cli import run as _command"]
+    program = ["import os", "os.fsync = lambda handle: None", "from fashreg.cli import run as _command"]
     for language, code in found:
         if language == "python":
             program.append(code)

@@ -141,6 +141,9 @@ def test_a_task_added_to_a_loaded_model_says_that_its_text_is_unknown_and_what_t
     found.head.add_task("season")
     with pytest.raises(ValueError, match="text vector of 'season' is not known"):
         found(torch.rand(1, 3, 32, 32), "season")
+    save_encoder(found, tmp_path / "unknown")
+    with pytest.raises(ValueError, match="text vector of 'season' is not known"):
+        fashreg.load(tmp_path / "unknown")(torch.rand(1, 3, 32, 32), "season")
     again = fashreg.load(tmp_path / "model")
     again.head.head.text_weights = weights
     again.head.add_task("season")

@@ -131,4 +131,5 @@ class AttributeAttentionHead(nn.Module):
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *rest: Any) -> None:
         super()._load_from_state_dict(state_dict, prefix, *rest)
-        self.told = self.told or f"{prefix}text" in state_dict
+        if (stored := state_dict.get(f"{prefix}text")) is not None:
+            self.told = bool(stored.any())
