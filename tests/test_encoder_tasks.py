@@ -126,9 +126,7 @@ def test_everything_that_makes_the_vectors_is_in_the_tasks_fingerprint(part: str
     elif part == "statistics":
         next(b for n, b in encoder.backbone.named_buffers() if n.endswith("running_mean")).add_(1e-3)
     else:
-        encoder = Encoder(
-            encoder.backbone, encoder.head, input_spec=InputSpec(size=(SIDE, SIDE), crop=1.0)
-        )
+        encoder = Encoder(encoder.backbone, encoder.head, input_spec=InputSpec(size=(SIDE, SIDE), crop=1.0))
     assert encoder.fingerprint("colour") != before
 
 

@@ -151,7 +151,7 @@ def _values(asked: Question, judge: Evaluator) -> dict[str, Tensor]:
 
 
 def _crossed(old: Tensor, mixed: Tensor, new: Tensor, groups: Tensor | None) -> Crossed:
-    """One metric, query by query, of old/old, new/old and new/new; the same tensor thrice for vectors that are equal."""
+    """One metric, query by query, of old/old, new/old and new/new; one tensor three times where vectors are equal."""
     if mixed is old and new is old:
         counted = int((~old.isnan()).sum())
         mean, none = float(old.nanmean()), PairedTest(0.0, 0.0, 0.0, 1.0, counted, 0, 0)  # surely, whoever asks

@@ -241,7 +241,7 @@ class Means(nn.Module):
 
 
 def test_a_gain_that_is_there_without_a_new_gallery_is_given_as_a_share(table: Path) -> None:
-    """The new model sees colours where the old one sees much noise, too: one side of each comparison is better at once."""
+    """The new model sees colours where the old one sees noise, too: one side of each comparison is better at once."""
     old, new = (Encoder(Means(noise), ProjectionHead(DIM, in_dim=3)) for noise in (3.0, 0.6))
     task = found(old, new, table=table, label="colour").tasks[0]
     crossed = task.metrics["map"]
