@@ -6,7 +6,7 @@ noise, a projection, InfoNCE with a learnt temperature, a small memory, P x K ba
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,10 @@ from fashreg.losses.infonce import InfoNCELoss
 from fashreg.memories.xbm import XBMMemory
 from fashreg.samplers.class_balanced import ClassBalancedSampler
 from fashreg.training.freezing import Frozen
+from fashreg.training.interleaved import InterleavedSource
 from fashreg.training.processes import Processes
 from fashreg.training.run_folder import RunFolder
-from fashreg.training.session import Session
+from fashreg.training.session import MakeSource, Session, Source
 from fashreg.values import Experience, TrainingBatch
 
 CLASSES, EACH, SIDE, BATCH, DIM = 6, 6, 32, 12, 8
@@ -92,10 +93,12 @@ def tiny_trainer(**changes: Any) -> TrainerConfig:
     return TrainerConfig.model_validate(chosen)
 
 
-def tiny_source(fails_at: int | None = None) -> Callable[[Experience, Frozen, Processes], TinyPictures]:
+def tiny_source(fails_at: int | None = None) -> MakeSource:
     """How a session gets its batches."""
 
-    def make(experience: Experience, frozen: Frozen, processes: Processes) -> TinyPictures:
+    def make(experience: Experience, frozen: Frozen, processes: Processes) -> Source:
+        if experience.parts:
+            return InterleavedSource([make(part, frozen, processes) for part in experience.parts])
         labels = torch.arange(CLASSES).repeat_interleave(EACH)
         sampler = ClassBalancedSampler(
             labels, batch_size=BATCH, images_per_class=2, seed=3, rank=processes.rank, world_size=processes.size

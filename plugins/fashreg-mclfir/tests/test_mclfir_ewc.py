@@ -121,7 +121,7 @@ def test_a_stiff_spring_holds_the_trunk_more_than_a_loose_one() -> None:
         fisher, anchor = learner.fisher, learner.anchor
         learner.learn(experience(NAMES[1]))
         now = dict(session.encoder.named_parameters())
-        moved.append(sum(float((fisher[n] * (now[n] - anchor[n]).square()).sum()) for n in anchor))
+        moved.append(sum((fisher[n] * (now[n].detach() - anchor[n]).square()).sum().item() for n in anchor))
     assert moved[1] < moved[0]
 
 
