@@ -11,7 +11,7 @@ import torch
 from fashreg_mclfir.exemplars import Turns, kept_part, read, size_of, written
 from fashreg_mclfir.herding import allotted, herd, in_order, share
 from fashreg_mclfir.replay import ReplayLearner
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from mclfir_run import NAMES, experience, learn, shared, stream_session
 
@@ -41,7 +41,8 @@ def test_herding_everything_takes_everything_once() -> None:
     assert sorted(herd(torch.randn(6, 2), 10)) == list(range(6))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=200, deadline=None)
+@example(sizes=[2, 2, 3], budget=6)
 @given(sizes=st.lists(st.integers(1, 30), min_size=1, max_size=8), budget=st.integers(2, 120))
 def test_shares_keep_the_budget_and_no_value_has_a_single_picture(sizes: list[int], budget: int) -> None:
     taken = allotted(sizes, budget)

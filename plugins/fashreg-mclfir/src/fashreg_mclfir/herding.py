@@ -33,13 +33,14 @@ def allotted(sizes: list[int], budget: int) -> list[int]:
     """How many pictures of each value `budget` allows: equally many, and at least two, for a pair needs two.
 
     What a value with few pictures leaves over goes to the others. With less room than two for each value, those with
-    the most pictures are kept. A value with one picture gets none.
+    the most pictures get two. A value with one picture gets none. No share grows when the budget shrinks.
     """
     taken = [0 for _ in sizes]
-    kept = sorted((i for i, n in enumerate(sizes) if n > 1), key=lambda i: -sizes[i])[: max(1, budget // 2)]
+    paired = sorted((i for i, n in enumerate(sizes) if n > 1), key=lambda i: -sizes[i])
+    kept = paired[: max(1, budget // 2)]
     for place in kept:
         taken[place] = 2
-    room = budget - sum(taken)
+    room = budget - sum(taken) if len(kept) == len(paired) else 0
     while room > 0 and any(taken[i] < sizes[i] for i in kept):
         for place in kept:
             if room > 0 and taken[place] < sizes[place]:
