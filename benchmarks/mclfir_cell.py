@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from mclfir_data import ATTRIBUTES, CUT, Answer, Array, Asked, FeatureSource, Products, judged
+from mclfir_data import ATTRIBUTES, Answer, Array, Asked, FeatureSource, Products, judged
+from products import CUT
 from torch import Tensor
 
 import fashreg

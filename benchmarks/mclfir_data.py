@@ -20,20 +20,19 @@ from typing import Any
 
 import numpy as np
 import torch
-from products import table_of
+from products import CUT, prefix, table_of
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import fashreg
-from fashreg.data.loader import TableDataset, training_batches
+from fashreg.data.loader import TableDataset
 from fashreg.data.table import Table
-from fashreg.data.transforms import evaluation_transform, training_transform
 from fashreg.functional import metrics
 from fashreg.functional.neighbours import WHOLE_RANKING, nearest
 from fashreg.functional.relevance import relevance_from_labels
 
 ATTRIBUTES = ("gender", "article_type", "base_colour", "season", "usage")
-CUT, VIEWS, LEAST, QUERIES = 7, 3, 60, 500
+VIEWS, LEAST, QUERIES = 3, 60, 500
 SPLITS = {"train": 0.7, "validation": 0.1, "test": 0.2}
 Array = np.ndarray[Any, Any]
 
@@ -109,11 +108,11 @@ class Products:
             return load_file(self.kept)["features"]
         backbone = fashreg.build("backbone", "lite0", image_size=128)
         encoder = fashreg.Encoder(backbone, fashreg.build("head", "projection", in_dim=backbone.out_dim)).eval()
-        made = torch.zeros(len(self.table), VIEWS, *views_of(encoder, self.table.take([0]), 0).shape[1:])
-        made[:, 0] = views_of(encoder, self.table, 0)
+        made = torch.zeros(len(self.table), VIEWS, *prefix(encoder, self.table.take([0]), 0).shape[1:])
+        made[:, 0] = prefix(encoder, self.table, 0)
         train = np.flatnonzero(self.split == "train")
         for view in range(1, VIEWS):
-            made[torch.from_numpy(train), view] = views_of(encoder, self.table.take(train), view)
+            made[torch.from_numpy(train), view] = prefix(encoder, self.table.take(train), view)
         if self.kept is not None:
             save_file({"features": made}, self.kept)
         return made
@@ -158,16 +157,6 @@ def split_of(groups: Array, seed: int = 0) -> Array:
     before[order] = np.cumsum(sizes[order]) - sizes[order]
     edges = np.cumsum(list(SPLITS.values())) * len(groups)
     return np.array(list(SPLITS))[np.searchsorted(edges[:-1], before, side="right")][inverse]
-
-
-@torch.inference_mode()
-def views_of(encoder: fashreg.Encoder, table: Table, view: int) -> Tensor:
-    """(N, C, h, w): what the frozen stages make of one view of every picture. View 0 is that of evaluation."""
-    spec = encoder.input_spec
-    data = TableDataset(table, training_transform(spec) if view else evaluation_transform(spec))
-    rows = torch.arange(len(table)).split(64)
-    batches = training_batches(data, [part.tolist() for part in rows], epoch=view, workers=1)
-    return torch.cat([encoder.until(batch.images, CUT).contiguous() for batch in batches]).clone()
 
 
 @dataclass(eq=False)

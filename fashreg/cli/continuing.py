@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -42,10 +39,9 @@ def continue_(
     as_json: AsJson = False,
 ) -> None:
     """Add an attribute to a trained model: a new head learns; what the model knew stays, to the bit, and is checked."""
-    from fashreg.cli.train import report_of
+    from fashreg.cli.train import finish
     from fashreg.errors import RecipeError
     from fashreg.jobs.continuing import continue_training, plan_continuing
-    from fashreg.training.interruption import Interrupted
 
     how: dict[str, Any] = {"add": add or (), "table": table, "train_encoder": train_encoder}
     how |= {"recipe": recipe, "overrides": set_ or ()}
@@ -54,13 +50,4 @@ def continue_(
         return
     if out is None:
         raise RecipeError("fashreg continue needs a run folder: add --out runs/NAME (or --dry-run to only check)")
-    try:
-        run = continue_training(source, **how, out=out, resume=resume)
-    except Interrupted as stop:  # here, because typer turns every KeyboardInterrupt into a bare status
-        print(stop, file=sys.stderr)
-        raise typer.Exit(128 + stop.signal_number) from None
-    page = report_of(out) if report and os.environ.get("RANK", "0") == "0" else None
-    if as_json:
-        print(json.dumps(run.as_dict(), indent=1))
-    else:
-        print(run.summary() + (f"\nreport: {page}" if page else ""))
+    finish(lambda: continue_training(source, **how, out=out, resume=resume), out, report=report, as_json=as_json)

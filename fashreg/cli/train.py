@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from fashreg.jobs.training import TrainedRun
 
 
 def train(
@@ -28,7 +32,6 @@ def train(
     from fashreg.config import read_recipe
     from fashreg.errors import RecipeError
     from fashreg.jobs import training
-    from fashreg.training.interruption import Interrupted
 
     read = read_recipe(recipe, set_ or ())
     if dry_run:
@@ -36,8 +39,15 @@ def train(
         return
     if out is None:
         raise RecipeError("fashreg train needs a run folder: add --out runs/NAME (or --dry-run to only check)")
+    finish(lambda: training.train(read, out=out, resume=resume), out, report=report, as_json=as_json)
+
+
+def finish(start: Callable[[], TrainedRun], out: Path, *, report: bool, as_json: bool) -> None:
+    """Run a training to its end, write its page, and say what came of it; an interruption ends with its own status."""
+    from fashreg.training.interruption import Interrupted
+
     try:
-        run = training.train(read, out=out, resume=resume)
+        run = start()
     except Interrupted as stop:  # here, because typer turns every KeyboardInterrupt into a bare status
         print(stop, file=sys.stderr)
         raise typer.Exit(128 + stop.signal_number) from None

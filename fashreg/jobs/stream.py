@@ -7,9 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from fashreg.encoder import Encoder
 from fashreg.errors import ModelError
 from fashreg.jobs.stream_carry import below, carried_rows, judged_data
 from fashreg.jobs.stream_judging import Judge
@@ -17,6 +14,7 @@ from fashreg.jobs.stream_record import STREAM, StreamRecord, read_record
 from fashreg.jobs.stream_result import StreamResult
 from fashreg.strict_json import write_json
 from fashreg.training.cost import Cost
+from fashreg.training.new_tasks import add_heads
 from fashreg.training.session import LearnReport, Session
 from fashreg.values import Experience
 
@@ -161,15 +159,6 @@ class Stream:
         if self.session.processes.first and not self.session.quiet:
             known = [f"{n} {v:.4f}" for n, v in zip(record.columns, record.map[-1], strict=True) if v is not None]
             print(f"MAP after {record.experiences[len(record.map) - 1]}: {', '.join(known)}", flush=True)
-
-
-def add_heads(encoder: Encoder, experience: Experience) -> None:
-    """A head for every task of the experience that has none, where heads can be added."""
-    head = encoder.head
-    for part in experience.parts or (experience,):
-        if part.task is not None and hasattr(head, "add_task") and part.task not in head.tasks:
-            head.add_task(part.task)
-            encoder.to(memory_format=torch.channels_last)
 
 
 def _cost_of(record: StreamRecord, row: int) -> Cost | None:

@@ -14,15 +14,22 @@ def failing_tests(contract: type, fixture: str, make: Callable[[], Any]) -> set[
         if not name.startswith("test_"):
             continue
         for arguments in _arguments_of(test):
-            try:
-                test(contract(), **{fixture: make()}, **arguments)
-            except Exception:
-                failed.add(name)
-            except BaseException as error:  # pytest's own outcomes ("DID NOT RAISE") are no Exceptions
-                if type(error).__name__ != "Failed":
-                    raise
+            if fails(test, contract(), **{fixture: make()}, **arguments):
                 failed.add(name)
     return failed
+
+
+def fails(test: Callable[..., Any], *given: Any, **named: Any) -> bool:
+    """Whether a test fails, in whatever way: an interruption goes on, everything else that is raised is a failure."""
+    try:
+        test(*given, **named)
+    except Exception:  # a fault may break the component anywhere
+        return True
+    except BaseException as error:  # pytest's own outcomes ("DID NOT RAISE") are no Exceptions
+        if type(error).__name__ != "Failed":
+            raise
+        return True
+    return False
 
 
 def _arguments_of(test: Any) -> Iterator[dict[str, Any]]:

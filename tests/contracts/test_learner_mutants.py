@@ -255,9 +255,7 @@ FAULTS: dict[type[Sound], str] = {
 TESTS = [name for name, _ in inspect.getmembers(LearnerContract, inspect.isfunction) if name.startswith("test_")]
 
 
-@pytest.fixture(autouse=True)
-def _no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.fsync", lambda handle: None)
+pytestmark = pytest.mark.usefixtures("no_waiting_for_the_disk")
 
 
 def run_contract_test(name: str, learner: type[Sound], folder: Path) -> None:

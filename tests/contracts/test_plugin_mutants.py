@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from seeded_faults import fails
 
 from fashreg import registry
 from fashreg.catalog import KNOWN_PLUGINS
@@ -145,13 +146,7 @@ def failing(suite: type[PluginContract], request: pytest.FixtureRequest, only: s
             with pytest.MonkeyPatch.context() as patch:
                 given = {which: value, "monkeypatch": patch, "tmp_path": tmp_path / name}
                 arguments = {n: given[n] if n in given else request.getfixturevalue(n) for n in wanted}
-                try:
-                    test(suite(), **arguments)
-                except Exception:
-                    failed.add(name)
-                except BaseException as error:
-                    if type(error).__name__ != "Failed":
-                        raise
+                if fails(test, suite(), **arguments):
                     failed.add(name)
     return failed
 

@@ -30,9 +30,7 @@ from fashreg.values import TrainingBatch
 SIZES = {**stream_recipe()["data"], "attributes": ["colour", "size"]}
 
 
-@pytest.fixture(autouse=True)
-def _no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.fsync", lambda handle: None)
+pytestmark = pytest.mark.usefixtures("no_waiting_for_the_disk")
 
 
 @pytest.fixture(scope="module")

@@ -32,10 +32,7 @@ from fashreg.training.objective import embed_batch, loss_with_memory
 from fashreg.training.session import Session
 from fashreg.values import Embedded, TrainingBatch
 
-
-@pytest.fixture(autouse=True)
-def _no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.fsync", lambda handle: None)
+pytestmark = pytest.mark.usefixtures("no_waiting_for_the_disk")
 
 
 def learn(session: Session, name: str = "all", task: str | None = None) -> Any:

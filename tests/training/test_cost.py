@@ -22,10 +22,7 @@ from fashreg.testing.tiny_run import (
 from fashreg.training.cost import Cost, CostCounter
 from fashreg.training.session import Session
 
-
-@pytest.fixture(autouse=True)
-def _no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.fsync", lambda handle: None)
+pytestmark = pytest.mark.usefixtures("no_waiting_for_the_disk")
 
 
 @pytest.fixture

@@ -29,9 +29,7 @@ from fashreg.values import Experience, TrainingBatch
 PARTS = (tiny_experience("colour", "colour"), tiny_experience("sleeve", "sleeve"))
 
 
-@pytest.fixture(autouse=True)
-def _no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.fsync", lambda handle: None)
+pytestmark = pytest.mark.usefixtures("no_waiting_for_the_disk")
 
 
 def samplers(seed: int = 3) -> InterleavedSampler:

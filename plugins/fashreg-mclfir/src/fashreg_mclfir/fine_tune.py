@@ -9,9 +9,10 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 
 from fashreg.learners.standard import StandardLearner
+from fashreg.training.new_tasks import add_heads
 from fashreg.training.objective import Objective, loss_with_memory
 from fashreg.values import Experience, TrainingBatch
-from fashreg_mclfir.heads import add_heads, tasks_of
+from fashreg_mclfir.heads import tasks_of
 from fashreg_mclfir.passing import Passed, pass_batch
 
 #: When a part learns: in every experience, in the first alone, or never.

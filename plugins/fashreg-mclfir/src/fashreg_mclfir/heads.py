@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from fashreg.encoder import Encoder
@@ -25,17 +24,6 @@ def resolved(encoder: Encoder, task: str | None) -> str | None:
     if not tasks:
         return None
     return tasks[0] if task is None and len(tasks) == 1 else task
-
-
-def add_heads(encoder: Encoder, experience: Experience) -> None:
-    """A head for every task of the experience that has none yet. Heads that cannot be added to serve every task."""
-    head = encoder.head
-    if not hasattr(head, "add_task"):
-        return
-    for part in experience.parts or (experience,):
-        if part.task is not None and part.task not in head.tasks:
-            head.add_task(part.task)
-    encoder.to(memory_format=torch.channels_last)
 
 
 def head_of(encoder: Encoder, task: str | None) -> Any:
