@@ -44,8 +44,15 @@ class TrainerConfig(BaseModel):
     warmup_share: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(
         0.0, description="The same as a share of all optimiser steps; give one of the two."
     )
+    warmup_from: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(
+        0.0, description="Where the warm-up starts, as a share of lr."
+    )
     step_epochs: Count | None = Field(
         None, description="schedule: step: epochs between two steps of the learning rate."
+    )
+    step_at: list[Count] = Field(
+        default_factory=list,
+        description="schedule: step: instead of step_epochs, the optimiser steps after which the learning rate steps.",
     )
     step_factor: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
         0.1, description="schedule: step: what the learning rate is multiplied with at each step."
@@ -110,12 +117,19 @@ class TrainerConfig(BaseModel):
             raise ValueError(
                 "cache: features keeps the output of what is frozen; set freeze: backbone or freeze: N too"
             )
-        if self.schedule == "step" and self.step_epochs is None:
-            raise ValueError("schedule: step needs step_epochs, the epochs between two steps")
+        if self.warmup_from and not (self.warmup_steps or self.warmup_share):
+            raise ValueError("warmup_from says where a warm-up starts; set warmup_steps or warmup_share too")
+        if self.schedule == "step" and (self.step_epochs is None) == (not self.step_at):
+            raise ValueError(
+                "schedule: step needs step_epochs, the epochs between two steps, or step_at, where: one of them"
+            )
+        if sorted(set(self.step_at)) != self.step_at:
+            raise ValueError(f"step_at: give rising optimiser steps, got {self.step_at}")
         if self.backbone_lr_factor == 0.0 and self.freeze != "backbone":
             raise ValueError("backbone_lr_factor: 0 trains nothing of the backbone; say freeze: backbone instead")
         self._refuse_idle("momentum", self.optimizer == "sgd", "optimizer: sgd")
         self._refuse_idle("step_epochs", self.schedule == "step", "schedule: step")
+        self._refuse_idle("step_at", self.schedule == "step", "schedule: step")
         self._refuse_idle("step_factor", self.schedule == "step", "schedule: step")
         self._refuse_idle("cache_views", self.cache == "features", "cache: features")
         self._refuse_idle("cache_dtype", self.cache == "features", "cache: features")
@@ -123,6 +137,6 @@ class TrainerConfig(BaseModel):
 
     def _refuse_idle(self, field: str, applies: bool, where: str) -> None:
         """A setting that would be ignored is refused; its default may always stand there."""
-        default: Any = type(self).model_fields[field].default
+        default: Any = type(self).model_fields[field].get_default(call_default_factory=True, validated_data={})
         if not applies and getattr(self, field) != default:
             raise ValueError(f"{field} applies to {where} only; remove it or set {where}")

@@ -16,6 +16,7 @@ def test_what_is_dumped_reads_back_equal() -> None:
         TrainerConfig(),
         TrainerConfig(freeze=2, cache="features", cache_views=3),
         TrainerConfig(schedule="step", step_epochs=2),
+        TrainerConfig(schedule="step", step_at=[5, 9], warmup_steps=3, warmup_from=0.25),
     ):
         assert TrainerConfig.model_validate(config.model_dump(mode="json")) == config
 
@@ -28,6 +29,10 @@ def test_what_is_dumped_reads_back_equal() -> None:
         ({"momentum": 0.5}, "optimizer: sgd"),
         ({"step_epochs": 3}, "schedule: step"),
         ({"schedule": "step"}, "needs step_epochs"),
+        ({"schedule": "step", "step_epochs": 1, "step_at": [5]}, "one of them"),
+        ({"schedule": "step", "step_at": [9, 5]}, "rising"),
+        ({"step_at": [5]}, "schedule: step"),
+        ({"warmup_from": 0.5}, "warmup_steps"),
         ({"cache_views": 2}, "cache: features"),
         ({"warmup_steps": 5, "warmup_share": 0.1}, "twice"),
         ({"backbone_lr_factor": 0.0}, "freeze: backbone"),

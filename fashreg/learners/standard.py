@@ -36,9 +36,9 @@ class StandardLearner:
     `bind` gives it the parts, `learn` one experience; a run folder makes it resumable bit for bit on a CPU.
 
     Other learners are subclasses. Three moments are theirs: `before` and `after` an experience, and a `penalty` added
-    to each batch's loss. Those who need more override `objective` (another way from a batch to a scalar), `groups`
-    (what is trained), `training_mode` (what rests), `stepped` (after each optimiser step), `state_dict` with its
-    counterpart, and `carry` with `take_up` (what a later run that learns on from here should know).
+    to each batch's loss. Those who need more override `objective` (from a batch to a scalar), `gradients` (from the
+    batches of a step to its gradient), `groups` (what is trained), `training_mode` (what rests), `stepped`, `measured`
+    (after a step, an evaluation), `state_dict` with its counterpart, and `carry` with `take_up` (for a later run).
 
     Source: the usual loop of deep metric learning, e.g. Musgrave, Belongie, Lim, "A Metric Learning Reality Check",
         ECCV 2020, https://arxiv.org/abs/2003.08505; the memory's place in it: Wang, Zhang, Huang, Scott, CVPR 2020,
@@ -76,6 +76,18 @@ class StandardLearner:
 
     def stepped(self, step: int) -> None:
         """After optimiser step `step` (from 1)."""
+
+    def measured(self, metrics: Mapping[str, float]) -> None:
+        """After an evaluation, on every process."""
+
+    def gradients(self, run: Run, group: list[TrainingBatch]) -> None:
+        """Take the gradients of the batches of one optimiser step: of the mean of their values."""
+        for batch in group:
+            value, rows, parts = self.objective(batch)
+            run.optimisation.backward(value, 1.0 / len(group))
+            run.log.note(parts, run.position)
+            if self.session.memory is not None:
+                self.session.memory.push(rows.detach())
 
     def training_mode(self) -> None:
         """Put the encoder into training mode, and what rests into evaluation mode. Called before every epoch."""
@@ -161,17 +173,11 @@ class StandardLearner:
 
     def _epoch(self, run: Run, stop: StopRequest) -> None:
         """What is left of the present epoch."""
-        memory = self.session.memory
         self.training_mode()
         self.session.loss.train()
         with run.timed():
             for group in run.groups():
-                for batch in group:
-                    value, rows, parts = self.objective(batch)
-                    run.optimisation.backward(value, 1.0 / len(group))
-                    run.log.note(parts, run.position)
-                    if memory is not None:
-                        memory.push(rows.detach())
+                self.gradients(run, group)
                 run.step(group)
                 self.stepped(run.position.step)
                 if not run.epoch_done:
@@ -186,6 +192,8 @@ class StandardLearner:
         with run.averaged():
             metrics = dict(self.session.evaluate(encoder, run.experience)) if processes.first else None
             metrics = processes.from_first(metrics)
+            if metrics:
+                self.measured(metrics)
             if metrics and run.judge(metrics):
                 self._best = {name: value.detach().clone() for name, value in encoder.state_dict().items()}
                 keep_model(self.session, run)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -26,6 +27,13 @@ def test_steps_fall_after_whole_epochs() -> None:
     config = TrainerConfig(schedule="step", step_epochs=2, step_factor=0.1)
     factors = [round(lr_factor(config, step, 18, 3), 12) for step in (0, 5, 6, 11, 12)]
     assert factors == [1.0, 1.0, 0.1, 0.1, 0.01]
+
+
+def test_steps_fall_where_they_are_told_to_and_a_warm_up_starts_where_it_is_told_to() -> None:
+    """The schedule of FAME-ViL's joint training, as its code has it."""
+    config = TrainerConfig(schedule="step", step_at=[50_000, 80_000], warmup_steps=10_000, warmup_from=0.25)
+    factors = [lr_factor(config, step, 90_000, 3102) for step in (0, 5000, 10_000, 49_999, 50_000, 80_000)]
+    assert factors == pytest.approx([0.25, 0.625, 1.0, 1.0, 0.1, 0.01], rel=1e-12)
 
 
 def test_a_last_short_accumulation_is_a_step_and_max_steps_cuts() -> None:
