@@ -23,6 +23,11 @@ own, at the image passes of mcl-fir ("joint at equal cost").
               the end of the stream (column "validation"), so it is a choice of ours and no part of the claims
     values    P-V, seed 0
     longer    the headline methods with twice the epochs, given order, seed 0
+    whole     end to end: sft, lwf, ewc, replay, mcl-fir, the variant that came nearest at its cost ("frozen, old-heads,
+              same view", weight 3), joint at equal cost and joint-full once more with the product's own training
+              (mclfir_whole.py), from pictures of WHOLE_SIZE pixels, nothing frozen, given order, three seeds. Learning
+              rate from WHOLE_RATES for each method, by validation after the first two increments, seed 0 (joint-full:
+              that of joint at equal cost); each method's own number is that of the cached study
 
 Decision rules, fixed before any of this was run (final MAP = mean over the five attributes, on the test pictures, of
 the given order's seeds; intervals by resampling groups of near-duplicate queries, paired, over all seeds):
@@ -34,6 +39,7 @@ the given order's seeds; intervals by resampling groups of near-duplicate querie
     Claim B "clearly above continual baselines" holds if mcl-fir >= the best of sft, lwf, ewc, replay + 0.020 at
     <= 1.1 times its image passes. If only `independent` does that, the gain is isolation (a network for each
     attribute) and not distillation.
+    Both are asked again of part "whole", within its own trainings, and reported beside; fixed before it was run.
     mcl-fir with teacher "frozen" and target "old-heads" is LwF on embeddings with another view; it is reported beside
     and counts as ours, not as the paper's.
 
@@ -50,6 +56,7 @@ import json
 import math
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -57,10 +64,12 @@ from typing import Any
 from mclfir_cell import Cell, Method, Numbers, Settings, shortened, timed
 from mclfir_data import ATTRIBUTES, Products
 from mclfir_tables import attributes, cost, difference, final, galleries, show
+from mclfir_whole import key_of, whole
 from products import add_data_argument
 
 from fashreg.training.allocator import keep_freed_memory
 
+WHOLE_SIZE, WHOLE_RATES = 64, (3e-4, 1e-3)
 RATES = (3e-4, 1e-3, 3e-3)
 WIDE = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
 TRIALS = 5
@@ -69,7 +78,7 @@ ORDERS = {
     "reverse": ATTRIBUTES[::-1],
     "random": ("base_colour", "usage", "gender", "season", "article_type"),
 }
-PARTS = ("choose", "headline", "joint", "variants", "values", "longer")
+PARTS = ("choose", "headline", "joint", "variants", "values", "longer", "whole")
 
 
 @dataclass(frozen=True)
@@ -129,6 +138,7 @@ FAST, SLOWER = (("lr", 3e-3),), (("backbone_lr_factor", 0.3),)  # heads at the r
 TEN = (("weight", 10.0),)
 DISTIL = (("selection", "random"), ("distil", True))
 SAME = kept("frozen, old-heads, same view", teacher_view="same")
+NEAREST = Variant(SAME, OURS, (("weight", 3.0),))
 VARIANTS = (
     Variant(OURS, OURS, TEN),
     Variant(replace(REPLAY, name="replay that distils", options=DISTIL), REPLAY, TEN),
@@ -150,9 +160,11 @@ VARIANTS = (
     Variant(mcl("rolling, features, same view"), PAPER),
     Variant(ONE, SFT), Variant(TRIPLET, EQUAL), Variant(RETRAIN, EQUAL),
     Variant(replace(SFT, name="sft, faster heads", trainer=SLOWER), SFT, FAST),
-    Variant(SAME, OURS, (("weight", 3.0),)), Variant(SAME, OURS, (("weight", 30.0),)),
+    NEAREST, Variant(SAME, OURS, (("weight", 30.0),)),
     Variant(replace(REPLAY, name="replay that distils", options=DISTIL), REPLAY, (("images", 2000), *TEN)),
 )  # fmt: skip
+#: Part "whole".
+WHOLE = (ZERO, SFT, LWF, EWC, REPLAY, PAPER, SAME, EQUAL)
 
 
 class Study:
@@ -164,17 +176,17 @@ class Study:
         self.found: dict[str, Numbers] = json.loads(self.file.read_text()) if known else {}
         self.until, self.known_alone = time.monotonic() + 60 * options.minutes, options.known
 
-    def cell(self, cell: Cell) -> Numbers:
-        """The numbers of one training, run unless they are known."""
-        if cell.key not in self.found:
+    def cell(self, cell: Cell, size: int = 0) -> Numbers:
+        """The numbers of one training, run unless they are known. size: end to end, from pictures of so many pixels."""
+        key = key_of(cell, size) if size else cell.key
+        if key not in self.found:
             if time.monotonic() > self.until:
                 raise SystemExit(3)  # not finished
-            self.found[cell.key] = timed(self.products, cell)
+            self.found[key] = found = whole(self.products, cell, size) if size else timed(self.products, cell)
             if self.file is not None:
                 self.file.write_text(json.dumps(self.found, separators=(",", ":")).replace('},"', '},\n"') + "\n")
-            said = f"{final(self.found[cell.key]):.4f}, {self.found[cell.key]['wall']} s"
-            print(f"  {cell.key}: {said}", file=sys.stderr, flush=True)
-        return self.found[cell.key]
+            print(f"  {key}: {final(found):.4f}, {found['wall']} s", file=sys.stderr, flush=True)
+        return self.found[key]
 
     def trial(self, method: Method, **chosen: Any) -> float:
         """Mean validation MAP after the first two increments."""
@@ -208,6 +220,28 @@ class Study:
         chosen = self.chosen(method)
         return self.all_of(*(Cell(method, chosen, ORDERS[order], seed) for order in orders for seed in seeds))
 
+    def chosen_whole(self, method: Method) -> Settings:
+        """The learning rate of a method end to end, from two, beside its own number as it is."""
+        if method is ZERO:
+            return ()
+        near, like = method is NEAREST.method, EQUAL if method is FULL else method
+        own = dict(self.chosen(NEAREST.like if near else like)) | dict(NEAREST.changed if near else ())
+        rates = {}
+        for lr in WHOLE_RATES:
+            trial = shortened(Cell(like, tuple((own | {"lr": lr}).items())))
+            rates[lr] = final(self.cell(trial, WHOLE_SIZE))
+        return tuple((own | {"lr": best(rates)}).items())
+
+    def end_to_end(self, method: Method, seed: int) -> list[Numbers]:
+        """A test cell of part "whole"; with --known, if it is known."""
+        if self.known_alone and not any(
+            key.startswith(f"whole, {WHOLE_SIZE} px: {method.name} (") for key in self.found
+        ):
+            return []
+        cell = Cell(method, self.chosen_whole(method), seed=seed)
+        known = key_of(cell, WHOLE_SIZE) in self.found
+        return [self.cell(cell, WHOLE_SIZE)] if known or not self.known_alone else []
+
 
 def best(found: dict[float, float]) -> float:
     return max(found, key=lambda value: found[value])
@@ -239,23 +273,49 @@ def claims(study: Study) -> None:
     """Both decision rules, by the trainings in the given order."""
     seeds = (0, 1, 2)
     runs = {m.name: study.runs(m, seeds=seeds) for m in (FROZEN, *CONTINUAL, PAPER, OURS, OWN, EQUAL, FULL)}
-    passes = {name: sum(cost(run, "image_passes") for run in of) / len(of) for name, of in runs.items()}
-    value = {name: sum(final(run) for run in of) / len(of) for name, of in runs.items()}
-    strongest = max((m.name for m in CONTINUAL), key=lambda name: value[name])
-    print(
-        "\nPaired differences in final MAP, given order, mean over seeds (95 % interval over queries), image passes:\n"
-    )
-    for a, b in (
+    differences(study, runs, "given order", (
         (FULL, PAPER), (EQUAL, PAPER), (FULL, EQUAL), (None, PAPER), (None, OWN), (None, OURS), (FULL, OURS),
         (EQUAL, OURS), (FULL, OWN), (SFT, PAPER), (SFT, OURS), (LWF, OURS),
         (EQUAL, LWF), (FULL, LWF), (EQUAL, OWN), (FROZEN, LWF),
-    ):  # fmt: skip
+    ))  # fmt: skip
+
+
+def differences(
+    study: Study, runs: dict[str, list[Numbers]], which: str, pairs: Sequence[tuple[Method | None, Method]]
+) -> None:
+    """Each pair's difference in final MAP; None stands for the best of CONTINUAL."""
+    runs = {name: of for name, of in runs.items() if of}
+    passes = {name: sum(cost(run, "image_passes") for run in of) / len(of) for name, of in runs.items()}
+    value = {name: sum(final(run) for run in of) / len(of) for name, of in runs.items()}
+    strongest = max((m.name for m in CONTINUAL if m.name in runs), key=lambda name: value[name])
+    print(f"\nPaired differences in final MAP, {which}, mean over seeds (95 % interval over queries), image passes:\n")
+    for a, b in pairs:
         one = strongest if a is None else a.name
+        if one not in runs or b.name not in runs:
+            continue
         found, low, high = difference(study.products, runs[one], runs[b.name])
         print(
             f"- {b.name} - {one}{' (the best continual baseline)' if a is None else ''}: {found:+.4f} "
             f"({low:+.4f} to {high:+.4f}); passes x {passes[b.name] / passes[one]:.2f}"
         )
+
+
+def end_to_end(study: Study) -> None:
+    """Part "whole": a seed of every method before any has two, joint-full last."""
+    rows: dict[str, list[Numbers]] = {m.name: [] for m in (*WHOLE, FULL)}
+    for methods in (WHOLE, (FULL,)):
+        for seed in (0, 1, 2):
+            for method in methods if seed == 0 else [m for m in methods if m is not ZERO]:
+                rows[method.name].extend(study.end_to_end(method, seed))
+    if not any(rows.values()):
+        return
+    show(f"End to end, {WHOLE_SIZE} px, given order, test pictures", rows)
+    attributes("By attribute, final MAP", rows)
+    galleries("New queries, old gallery", {name: runs for name, runs in rows.items() if name != ZERO.name})
+    differences(study, rows, f"end to end, {WHOLE_SIZE} px", (
+        (FULL, PAPER), (EQUAL, PAPER), (FULL, EQUAL), (None, PAPER), (None, SAME), (EQUAL, SAME), (FULL, SAME),
+        (SFT, PAPER), (SFT, LWF), (LWF, SAME), (EQUAL, LWF), (FULL, LWF),
+    ))  # fmt: skip
 
 
 def main() -> None:
@@ -297,6 +357,8 @@ def main() -> None:
     if "longer" in options.parts:
         longer = {m.name: study.all_of(Cell(m, study.chosen(m), scale=2.0)) for m in (*HEADLINE, EQUAL)}
         show("Twice the epochs, given order, seed 0, test pictures", longer)
+    if "whole" in options.parts:
+        end_to_end(study)
 
 
 if __name__ == "__main__":
