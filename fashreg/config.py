@@ -3,50 +3,22 @@
 from __future__ import annotations
 
 import copy
-import json
-import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_serializer, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from fashreg.component import nearest
+from fashreg.config_component import ComponentConfig
 from fashreg.config_data import DataConfig
+from fashreg.config_errors import recipe_error
 from fashreg.config_stream import StreamConfig
+from fashreg.config_tasks import TaskConfig, check_tasks
 from fashreg.config_trainer import TrainerConfig
 from fashreg.errors import RecipeError
 from fashreg.licences import checked_licence
 from fashreg.strict_yaml import read_yaml
-
-
-class ComponentConfig(BaseModel):
-    """A component by name with its options: `xbm`, `{name: xbm, capacity: 4096}`, or `{name: xbm, args: {...}}`."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    name: str = Field(description="registered name, or plugin:name")
-    options: dict[str, Any] = Field(default_factory=dict, description="constructor options (`fashreg show KIND NAME`)")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _read(cls, given: Any) -> Any:
-        if isinstance(given, str):
-            return {"name": given}
-        if not isinstance(given, Mapping) or set(given) == {"name", "options"}:
-            return given
-        rest = dict(given)
-        name = rest.pop("name", None) or rest.pop("type", None)
-        if name is None:
-            raise ValueError("a component needs a name, e.g. `loss: contrastive` or `loss: {name: contrastive, ...}`")
-        if set(rest) == {"args"} and isinstance(rest["args"], Mapping):
-            rest = dict(rest["args"])
-        return {"name": name, "options": rest}
-
-    @model_serializer
-    def _write(self) -> Any:
-        return {"name": self.name, **self.options}
 
 
 class Recipe(BaseModel):
@@ -61,11 +33,17 @@ class Recipe(BaseModel):
     data: DataConfig = Field(description="the table and how to read it")
     backbone: ComponentConfig = Field(description="pictures to features")
     head: ComponentConfig = Field(ComponentConfig(name="projection"), description="features to embeddings")
-    loss: ComponentConfig = Field(ComponentConfig(name="multi-similarity"), description="embeddings to a scalar")
+    loss: ComponentConfig | None = Field(
+        ComponentConfig(name="multi-similarity"),
+        description="embeddings to a scalar; null (or left out) where the learner has a loss of its own",
+    )
     memory: ComponentConfig | None = Field(None, description="embeddings of earlier batches, or null")
     sampler: ComponentConfig = Field(ComponentConfig(name="class-balanced"), description="who meets in a batch")
     learner: ComponentConfig = Field(ComponentConfig(name="standard"), description="the way to learn")
     stream: StreamConfig | None = Field(None, description="learn in increments: one experience after another")
+    tasks: dict[str, TaskConfig] | None = Field(
+        None, description="learn several tasks together, each with its own data: a name and what differs for it"
+    )
     evaluators: Annotated[list[ComponentConfig], Field(min_length=1)] = Field(
         default_factory=lambda: [ComponentConfig(name="retrieval")],
         description="what is measured; the first one's primary metric chooses the best checkpoint",
@@ -79,6 +57,14 @@ class Recipe(BaseModel):
     trainer: TrainerConfig = Field(default_factory=TrainerConfig, description="optimisation, precision, schedule")
     plugins: list[str] | None = Field(None, description="narrow what is seen to these distributions; null = all")
     seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(0, description="fixes everything random on CPU")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.tasks is not None:
+            if self.stream is not None:
+                raise ValueError("tasks are learned together and a stream in turn: leave out stream, or tasks")
+            check_tasks(self.tasks, self.data)
+        return self
 
     def to_yaml(self) -> str:
         """The whole recipe as YAML, defaults included; reading it back gives an equal recipe."""
@@ -105,14 +91,13 @@ def read_recipe(
         base = path.parent
     if base is not None:
         _anchor_paths(document, base)
-    if overrides:
-        _write_default_components(document)
+    _write_default_components(document, overrides)
     for text in overrides:
         apply_override(document, text)
     try:
         return Recipe.model_validate(document)
     except ValidationError as error:
-        raise _recipe_error(error, label) from None
+        raise recipe_error(error, label, Recipe) from None
 
 
 def read_data(table: str | None, overrides: Sequence[str] = (), *, like: DataConfig | None = None) -> DataConfig:
@@ -129,7 +114,7 @@ def read_data(table: str | None, overrides: Sequence[str] = (), *, like: DataCon
     try:
         return DataConfig.model_validate(document)
     except ValidationError as error:
-        raise _recipe_error(error, "data", DataConfig) from None
+        raise recipe_error(error, "data", DataConfig) from None
 
 
 def parse_recipe(text: str, *, name: str) -> dict[str, Any]:
@@ -204,56 +189,23 @@ def _recipe_file(source: str) -> Path:
 
 
 def _anchor_paths(document: dict[str, Any], base: Path) -> None:
-    data = document.get("data")
-    if not isinstance(data, dict):
-        return
-    for field in ("table", "root"):
-        value = data.get(field)
-        if isinstance(value, str) and not Path(value).expanduser().is_absolute() and (base / value).exists():
-            data[field] = str((base / value).resolve())
+    tasks = document.get("tasks")
+    own = [task.get("data") for task in tasks.values() if isinstance(task, dict)] if isinstance(tasks, dict) else []
+    for data in (document.get("data"), *own):
+        for field in ("table", "root") if isinstance(data, dict) else ():
+            value = data.get(field)
+            if isinstance(value, str) and not Path(value).expanduser().is_absolute() and (base / value).exists():
+                data[field] = str((base / value).resolve())
 
 
-def _write_default_components(document: dict[str, Any]) -> None:
-    """Write the default components into the document, so that `--set loss.alpha=3` changes the default loss."""
+def _write_default_components(document: dict[str, Any], overrides: Sequence[str]) -> None:
+    """Write overridden default components into the document, so that `--set loss.alpha=3` changes the default."""
+    named = {text.partition("=")[0].strip().partition(".")[0] for text in overrides}
     for field, info in Recipe.model_fields.items():
         default = info.get_default(call_default_factory=True, validated_data={})
-        if field not in document and isinstance(default, ComponentConfig):
+        if field in document or field not in named:
+            continue
+        if isinstance(default, ComponentConfig):
             document[field] = default.model_dump()
-        elif field == "evaluators" and field not in document:
+        elif field == "evaluators":
             document[field] = [item.model_dump() for item in default]
-
-
-def _recipe_error(error: ValidationError, label: str, model: type[BaseModel] | None = None) -> RecipeError:
-    lines, first = [], ""
-    for item in error.errors():
-        loc = [str(part) for part in item["loc"]]
-        dotted = ".".join(loc)
-        first = first or dotted
-        if item["type"] == "extra_forbidden":
-            known = _fields_at(loc[:-1], model or Recipe)
-            near, fields = nearest(loc[-1], known), ", ".join(known)
-            lines.append(
-                f"{dotted}: no such field; " + (f"did you mean {near[0]!r}?" if near else f"there are {fields}")
-            )
-        elif item["type"] == "missing":
-            lines.append(f"{dotted}: is required")
-        else:
-            message = item["msg"].removeprefix("Value error, ")
-            lines.append(f"{dotted}: {message} (got {json.dumps(item['input'], default=str)[:80]})")
-    return RecipeError(f"{label}: " + "; ".join(lines), field=first)
-
-
-def _fields_at(location: Sequence[str], model: Any) -> list[str]:
-    """Names of the fields at a dotted location below a model."""
-    for part in location:
-        field = model.model_fields.get(part) if isinstance(model, type) and issubclass(model, BaseModel) else None
-        if field is None:
-            return []
-        model = _model_in(field.annotation)
-    return list(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []
-
-
-def _model_in(annotation: Any) -> Any:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    return next((m for a in typing.get_args(annotation) if (m := _model_in(a)) is not None), None)

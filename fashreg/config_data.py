@@ -72,7 +72,8 @@ class DataConfig(BaseModel):
     table: str = Field(
         "",
         description="Path of a CSV, TSV or Parquet file with one row per picture, or the embedded drawn set: "
-        '"atelier:products=300,views=4,seed=0".',
+        '"atelier:products=300,views=4,seed=0" ("atelier-edits:..." is its table of edits: source_image, text, '
+        "target_image).",
     )
     root: str | None = Field(
         None, description="Folder that relative picture paths start from. Unset: the folder of the table."
@@ -98,6 +99,11 @@ class DataConfig(BaseModel):
     )
     test_split: str = Field("test", description="Value of the split column for the test.")
     text: str | None = Field(None, description="Column with a text about the picture: title or caption.")
+    target: str | None = Field(
+        None,
+        description="Column with the path of the picture that a picture and its text ask for (task kind composed). A "
+        "picture may then stand in several rows. An empty cell: the row asks for nothing, and is a candidate only.",
+    )
     attributes: list[str] = Field(
         default_factory=list, description="Columns with attribute values; an empty cell means unknown."
     )

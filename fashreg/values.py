@@ -203,7 +203,8 @@ class TrainingBatch:
 
     images: (B, 3, H, W) float, or the cached output of the frozen stages (`stage` says which stage comes next).
     labels, ids: (B,) int64. positions: (B,) int64 rows of the table. second_view: like images, another augmentation.
-    attributes: name -> (B,) int64 value index, -1 = unknown. texts: B strings. task: the task or attribute asked for.
+    attributes: name -> (B,) int64 value index, -1 = unknown. texts: B strings. targets: (B, 3, H, W) float, the picture
+    that each picture and its text ask for. task: the task or attribute asked for.
     """
 
     images: Tensor
@@ -215,6 +216,7 @@ class TrainingBatch:
     texts: Sequence[str] | None = None
     task: str | None = None
     stage: int = 0
+    targets: Tensor | None = None
 
     def __len__(self) -> int:
         return int(self.labels.shape[0])
@@ -224,7 +226,7 @@ class TrainingBatch:
         if self.labels.device == device:
             return self
         moved = copy.copy(self)
-        for name in ("images", "labels", "ids", "positions", "second_view"):
+        for name in ("images", "labels", "ids", "positions", "second_view", "targets"):
             value = getattr(self, name)
             setattr(moved, name, None if value is None else value.to(device, non_blocking=True))
         if self.attributes is not None:
@@ -237,8 +239,9 @@ class Experience:
     """One stretch of learning: ordinary training is a stream of one. Tables are `fashreg.data.table.Table`.
 
     name: what the report calls it. train, validation: tables (validation may be None). task: the head or attribute
-    that this experience teaches, None when the model has a single head. parts: made of several, whose batches are dealt
-    in turn, each with its own task; then `train` is None, and it is measured on the parts' validation tables.
+    that this experience teaches, None when the model has a single head. extra: what else is known of it; "kind" is the
+    kind of a recipe's task (`fashreg.config_tasks.KINDS_OF_TASK`). parts: made of several, whose batches are dealt in
+    turn, each with its own task; then `train` is None, and it is measured on the parts' validation tables.
     """
 
     name: str

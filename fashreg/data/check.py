@@ -32,19 +32,29 @@ class Report:
         return "\n".join([f"{self.pictures:,} pictures, {sizes}", *(f"warning: {text}" for text in self.warnings)])
 
 
-def check_table(table: Table, pictures: bool = True, *, on_bad_image: str = "error", classes: int = 1) -> Report:
-    """Looks at every file of the table and counts its classes; raises one DataError for all that is wrong.
+def check_table(
+    table: Table,
+    pictures: bool = True,
+    *,
+    on_bad_image: str = "error",
+    classes: int = 1,
+    looked: dict[str, str | None] | None = None,
+) -> Report:
+    """Looks at every file of the table (target pictures too) and counts its classes; raises one DataError for all that
+    is wrong.
 
     pictures: open each file far enough to know that it is a whole picture (headers and ends; only suspicious ones are
     decoded). False: only look whether the files exist. on_bad_image: "skip" makes missing and bad files a warning and
     marks them in `bad`, so that `table.take(~report.bad)` leaves them out. classes: fewest classes that the table
-    must have; training needs 2; 0: labels do not matter.
+    must have; training needs 2; 0: labels do not matter. looked: path -> fault of files that were looked at before in
+    the same way; those of this table are added.
     """
     problems, warnings = Problems(table.source), []
-    faults = _faults(table, pictures)
+    faults = _faults(table, pictures, {} if looked is None else looked)
     bad = np.array([fault is not None for fault in faults], dtype=np.bool_)
-    for kind, rows in _by_kind(faults).items():
-        message = f"{kind}: {examples(table.rows[rows], [table.images[i] for i in rows])}"
+    for kind, found in _by_kind(faults).items():
+        rows = [row for row, _ in found]
+        message = f"{kind}: {examples(table.rows[rows], [image for _, image in found])}"
         if on_bad_image == "skip" and not bad.all():
             warnings.append(f"left out, {message}")
         else:
@@ -63,19 +73,27 @@ def check_table(table: Table, pictures: bool = True, *, on_bad_image: str = "err
     return Report(len(table), len(counts), singles, int(counts.max(initial=0)), bad, tuple(warnings))
 
 
-def _faults(table: Table, pictures: bool) -> list[str | None]:
-    """Per row None, or the kind of fault; each file is looked at once, by a few threads."""
-    distinct = list(dict.fromkeys(table.paths))
+def _faults(table: Table, pictures: bool, looked: dict[str, str | None]) -> list[tuple[str, str] | None]:
+    """Per row None, or the kind of fault and the file as written; each file is looked at once, by a few threads."""
+    wanted = dict.fromkeys([*table.paths, *filter(None, table.targets or ())])
+    distinct = [path for path in wanted if path not in looked]
     with ThreadPoolExecutor(4) as pool:
-        found = dict(
-            zip(distinct, pool.map(lambda path: fault_of(path, pictures), distinct, chunksize=64), strict=True)
-        )
-    return [found[path] for path in table.paths]
+        found = pool.map(lambda path: fault_of(path, pictures), distinct, chunksize=64)
+        looked.update(zip(distinct, found, strict=True))
+
+    def of(row: int) -> tuple[str, str] | None:
+        if (fault := looked[table.paths[row]]) is not None:
+            return fault, table.images[row]
+        target = table.targets[row] if table.targets is not None else ""
+        fault = looked[target] if target else None
+        return None if fault is None else (fault, (table.target_images or [])[row])
+
+    return [of(row) for row in range(len(table))]
 
 
-def _by_kind(faults: list[str | None]) -> dict[str, list[int]]:
-    kinds: dict[str, list[int]] = {}
+def _by_kind(faults: list[tuple[str, str] | None]) -> dict[str, list[tuple[int, str]]]:
+    kinds: dict[str, list[tuple[int, str]]] = {}
     for row, fault in enumerate(faults):
         if fault is not None:
-            kinds.setdefault(fault, []).append(row)
+            kinds.setdefault(fault[0], []).append((row, fault[1]))
     return kinds

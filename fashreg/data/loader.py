@@ -41,6 +41,8 @@ class TableDataset:
         seed: of the variations, >= 0.
         views: 1, or 2 for batches with a second, differently varied view.
         decoded: pictures decoded before (`fashreg.data.decoded`); None opens the files.
+        targets: whether batches also hold the target pictures, each varied on its own (as view 2). Every row must then
+            have one; boxes do not apply to them, and their files are opened every time.
     """
 
     def __init__(
@@ -51,12 +53,16 @@ class TableDataset:
         seed: int = 0,
         views: int = 1,
         decoded: DecodedPictures | None = None,
+        targets: bool = False,
     ) -> None:
         if seed < 0:
             raise ValueError(f"seed must be >= 0, got {seed}")
         if views not in (1, 2):
             raise ValueError(f"views must be 1 or 2, got {views}")
+        if targets and not (table.targets and all(table.targets)):
+            raise ValueError("batches with targets need a table with a target picture in every row")
         self.table, self.transform, self.seed, self.views, self.decoded = table, transform, seed, views, decoded
+        self.targets = targets
 
     def __len__(self) -> int:
         return len(self.table)
@@ -66,12 +72,24 @@ class TableDataset:
         picture = self._picture(position) if self.decoded is None else self.decoded[position]
         return self.transform.pixels(picture, (self.seed, epoch, position, view))
 
+    def target_pixels(self, position: int, epoch: int = 0) -> Pixels:
+        """(H, W, 3) uint8: the target picture of a position, varied for an epoch independently of the picture."""
+        path = (self.table.targets or [])[position]
+        return self.transform.pixels(
+            open_picture(path, at_least=self.transform.at_least), (self.seed, epoch, position, 2)
+        )
+
     def _picture(self, position: int) -> Image.Image:
         box = None if self.table.boxes is None else self.table.boxes[position]
         return boxed_picture(self.table.paths[position], box, self.transform.at_least)
 
     def batch(
-        self, positions: Sequence[int], images: Tensor, second_view: Tensor | None = None, stage: int = 0
+        self,
+        positions: Sequence[int],
+        images: Tensor,
+        second_view: Tensor | None = None,
+        stage: int = 0,
+        targets: Tensor | None = None,
     ) -> TrainingBatch:
         """Everything a training step may ask for about these positions; images may also be cached features."""
         where, table = np.asarray(positions, dtype=np.int64), self.table
@@ -84,6 +102,7 @@ class TableDataset:
             attributes={name: torch.from_numpy(codes[where]) for name, (codes, _) in table.attributes.items()} or None,
             texts=None if table.texts is None else [table.texts[position] for position in where],
             stage=stage,
+            targets=targets,
         )
 
 
@@ -102,22 +121,29 @@ def training_batches(
     from the processors, 0 uses none. prefetch: batches under way.
     """
 
-    spec = dataset.transform.spec
+    spec, views = dataset.transform.spec, range(dataset.views)
 
     def jobs() -> Iterator[tuple[tuple[Sequence[int], list[Floats]], list[Callable[[], None]]]]:
         for positions in batches:
             where = [int(position) for position in positions]
             made, pieces = [], []
-            for view in range(dataset.views):
+            asked = [[partial(dataset.pixels, position, epoch, view) for position in where] for view in views]
+            if dataset.targets:
+                asked.append([partial(dataset.target_pixels, position, epoch) for position in where])
+            for work in asked:
                 out = np.empty((len(where), 3, *spec.size), dtype=np.float32)
-                work = [partial(dataset.pixels, position, epoch, view) for position in where]
                 made.append(out)
                 pieces += _pieces(out, work, spec)
             yield (where, made), pieces
 
     for positions, made in in_order(jobs(), workers=workers, ahead=prefetch):
-        views = [torch.from_numpy(images) for images in made]
-        yield dataset.batch(positions, views[0], views[1] if dataset.views == 2 else None)
+        images = [torch.from_numpy(pictures) for pictures in made]
+        yield dataset.batch(
+            positions,
+            images[0],
+            images[1] if dataset.views == 2 else None,
+            targets=images[-1] if dataset.targets else None,
+        )
 
 
 def evaluation_batches(

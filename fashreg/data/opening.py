@@ -25,7 +25,7 @@ def open_source(source: str | Path | pd.DataFrame, config: DataConfig) -> TableS
     text = str(source)
     if not text:
         raise DataError("no table was given; name one: data.table=my.csv, or draw one: data.table=atelier:products=300")
-    if text.startswith("atelier:") or text == "atelier":
+    if text.partition(":")[0] in ("atelier", "atelier-edits"):
         from fashreg.data.atelier.embedded import embedded_table
 
         path = embedded_table(text)

@@ -132,6 +132,17 @@ class TableSource:
         root = str(self.root.absolute())
         return images, [str(Path(root, image)) for image in images]
 
+    def targets(self, rows: Rows) -> tuple[list[str], list[str]] | None:
+        """Paths of the target pictures as written, and absolute, "" where there is none; None without the column."""
+        column = self.config.target
+        if column is None:
+            return None
+        if not self._has(column):
+            self._missing(column, "target")
+            return None
+        written, root = self._cells(column, rows), str(self.root.absolute())
+        return written, [str(Path(root, picture)) if picture else "" for picture in written]
+
     def boxes(self, rows: Rows) -> NDArray[np.int64] | None:
         """Left, top, right, bottom of every row, or None. Boxes without any area are problems."""
         columns = self.config.boxes or _BOXES
@@ -157,8 +168,10 @@ class TableSource:
         return values
 
     def refuse_duplicates(self, rows: Rows, images: Sequence[str], boxes: NDArray[np.int64] | None) -> None:
-        """The same picture (and box) in two rows would be its own neighbour; some benchmarks want just that."""
-        if self.official is not None and self.official.repeats:
+        """The same picture (and box) in two rows would be its own neighbour; some benchmarks want just that, and a
+        table with targets, where a row is a question and not a picture.
+        """
+        if self.config.target is not None or (self.official is not None and self.official.repeats):
             return
         first: dict[Any, int] = {}
         again = []

@@ -40,7 +40,9 @@ class Table:
     the source. splits: the value of the split column, or None. texts, query, gallery: None when there is no such
     column. boxes: (N, 4) int64 left, top, right, bottom in pixels, or None. protocol_name: of the benchmark that the
     table was converted from; None for other tables, and where the benchmark searches between pictures and texts
-    (`fashreg.data.official.official_of(table.frame, table.source)` names it still).
+    (`fashreg.data.official.official_of(table.frame, table.source)` names it still). targets: absolute paths of the
+    pictures that pictures and their texts ask for, "" where a row asks for none; target_images: the same as written;
+    None without `data.target`. A picture may then stand in several rows.
     """
 
     frame: pd.DataFrame
@@ -58,6 +60,8 @@ class Table:
     gallery: NDArray[np.bool_] | None = None
     boxes: NDArray[np.int64] | None = None
     protocol_name: str | None = None
+    targets: list[str] | None = None
+    target_images: list[str] | None = None
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -86,6 +90,9 @@ class Table:
             _feed(digest, [name, *(([*values, ""])[code] for code in codes)])
         for column in (self.query, self.gallery, self.boxes):
             _feed(digest, None if column is None else column.tolist())
+        if self.targets is not None:
+            _feed(digest, self.target_images)
+            _feed(digest, [_size_and_end(path) for path in self.targets])
         return digest.hexdigest()
 
     @cached_property
@@ -153,6 +160,8 @@ class Table:
             query=None if self.query is None else self.query[where],
             gallery=None if self.gallery is None else self.gallery[where],
             boxes=None if self.boxes is None else self.boxes[where],
+            targets=None if self.targets is None else [self.targets[i] for i in where],
+            target_images=None if self.target_images is None else [self.target_images[i] for i in where],
         )
 
     def _with_dense_labels(self) -> Self:
@@ -205,6 +214,7 @@ def read_table(
 def _table(opened: TableSource, rows: NDArray[np.int64], need_label: bool, split: str | None) -> Table:
     label_cells = opened.labels(rows, need_label)
     images, paths = opened.pictures(rows)
+    targets = opened.targets(rows)
     boxes = opened.boxes(rows)
     opened.refuse_duplicates(rows, images, boxes)
     attributes = {name: Attribute(*column) for name, column in opened.attributes(rows).items()}
@@ -228,4 +238,6 @@ def _table(opened: TableSource, rows: NDArray[np.int64], need_label: bool, split
         gallery=gallery,
         boxes=boxes,
         protocol_name=opened.protocol_name,
+        targets=None if targets is None else targets[1],
+        target_images=None if targets is None else targets[0],
     )

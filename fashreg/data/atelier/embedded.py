@@ -1,4 +1,7 @@
-"""The drawn set as a table source: "atelier:products=300,views=4,seed=0", drawn once into the cache folder."""
+"""The drawn set as a table source: "atelier:products=300,views=4,seed=0", drawn once into the cache folder.
+
+"atelier-edits:products=300,..." is the table of its edits: a picture, a wish as text, and the picture that it asks for.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,9 @@ _DEFAULTS = {
 
 
 def embedded_table(source: str) -> Path:
-    """The table of a set named "atelier:name=number,...", drawn now unless the cache folder has it whole."""
+    """The table of a set named "atelier:name=number,...", drawn now unless the cache folder has it whole; or, of one
+    named "atelier-edits:...", the table of its edits.
+    """
     numbers = parsed(source)
     name = "-".join(f"{key}{value}" for key, value in numbers.items())
     folder = cache_folder() / "atelier" / f"v{_EDITION}-{name}"
@@ -37,13 +42,13 @@ def embedded_table(source: str) -> Path:
             _publish(unfinished, folder)
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
-    return folder / "table.csv"
+    return folder / ("edits.csv" if source.startswith("atelier-edits") else "table.csv")
 
 
 def parsed(source: str) -> dict[str, int]:
     """The arguments of `draw_atelier` that "atelier:products=300" means, defaults included."""
     numbers = dict(_DEFAULTS)
-    for item in filter(None, source.removeprefix("atelier").removeprefix(":").split(",")):
+    for item in filter(None, source.partition(":")[2].split(",")):
         name, equals, value = (word.strip() for word in item.partition("="))
         if name not in numbers or not equals or not value.isdigit():
             known = ",".join(f"{key}={number}" for key, number in _DEFAULTS.items())
