@@ -14,7 +14,7 @@ from fashreg.errors import RecipeError
 
 
 def recipe_error(error: ValidationError, label: str, model: type[BaseModel]) -> RecipeError:
-    """One RecipeError for everything that is wrong with a document. label: what it is called. model: what it should fit."""
+    """One RecipeError for all that is wrong with a document. label: what it is called. model: what it should fit."""
     lines, first = [], ""
     for item in error.errors():
         loc = [str(part) for part in item["loc"]]
