@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -42,6 +43,31 @@ def order_of(lengths: Mapping[str, int], how: str, seed: Sequence[int]) -> list[
             if not left[task]:
                 del left[task]
     return order
+
+
+#: What a kind of task is scored by, and the score that counts as reached.
+SCORES: dict[str, tuple[str, float]] = {
+    "cross-modal": ("mean_recall", 0.7),
+    "composed": ("mean_recall", 0.6),
+    "classification": ("macro_f1", 0.9),
+    "captioning": ("bleu@4", 0.4),
+}
+
+
+def measured_scales(
+    metrics: Mapping[str, float], kinds: Mapping[str, str], bases: Mapping[str, float] | None = None
+) -> dict[str, float]:
+    """`adaptive_scales` from what an evaluation gave ("TASK/METRIC"; of a single task also "METRIC").
+
+    kinds: task -> kind. bases: where they differ from those of SCORES. Tasks that were not measured are left out.
+    """
+    scores, reached = {}, {}
+    for task, kind in kinds.items():
+        name, base = SCORES[kind]
+        score = metrics.get(f"{task}/{name}", metrics.get(name) if len(kinds) == 1 else None)
+        if score is not None and not math.isnan(score):
+            scores[task], reached[task] = float(score), (bases or {}).get(task, base)
+    return adaptive_scales(scores, reached) if scores else {}
 
 
 def adaptive_scales(scores: Mapping[str, float], bases: Mapping[str, float]) -> dict[str, float]:

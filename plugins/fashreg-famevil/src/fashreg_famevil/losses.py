@@ -14,6 +14,17 @@ def matching_logits(rows: Tensor, columns: Tensor, scale: Tensor | float) -> Ten
     return (scale * F.normalize(rows, dim=1)) @ (scale * F.normalize(columns, dim=1)).T
 
 
+def without_doubles(logits: Tensor, labels: Tensor) -> Tensor:
+    """(B, B) matching logits where a pair of equal labels (B,) that is not the own one can no longer be chosen.
+
+    Two views of one product are no wrong answer to each other. Such a place is very low, and not minus infinity, so
+    that it may stand in a teacher's logits too.
+    """
+    doubles = labels[:, None] == labels
+    doubles.fill_diagonal_(False)
+    return logits.masked_fill(doubles, torch.finfo(logits.dtype).min / 4)
+
+
 def matching_loss(logits: Tensor, *, both_ways: bool = True) -> Tensor:
     """Cross-entropy of the diagonal of (B, B) logits, over rows, and over columns too: the mean of the two.
 
@@ -39,12 +50,14 @@ def caption_loss(logits: Tensor, tokens: Tensor, *, count_padding: bool = False)
     return F.cross_entropy(logits[:, :-1].flatten(0, 1), targets.flatten())
 
 
-def distillation(student: Tensor, teacher: Tensor, counts: Tensor | None = None) -> Tensor:
-    """Cross-entropy of the student's soft-max (..., V) under the teacher's, the mean over rows. No gradient goes to it.
+def distillation(student: Tensor, teacher: Tensor, counts: Tensor | None = None, *, detached: bool = True) -> Tensor:
+    """Cross-entropy of the student's soft-max (..., V) under the teacher's, the mean over rows.
 
-    It is KL(teacher || student) and the teacher's entropy, a constant. counts (...,) bool: rows that count; None: all.
+    It is KL(teacher || student) and the teacher's entropy, a constant: no gradient goes to the teacher (but for
+    detached = False). counts (...,) bool: rows that count; None: all.
     """
-    each = -(teacher.detach().softmax(dim=-1) * student.log_softmax(dim=-1)).sum(dim=-1)
+    wanted = (teacher.detach() if detached else teacher).softmax(dim=-1)
+    each = -(wanted * student.log_softmax(dim=-1)).sum(dim=-1)
     return each.mean() if counts is None else each[counts].sum() / counts.sum().clamp_min(1)
 
 
@@ -52,3 +65,23 @@ def matching_distillation(student: Tensor, teacher: Tensor, *, both_ways: bool =
     """`distillation` of (B, B) matching logits over rows, and over columns too: the mean of the two."""
     loss = distillation(student, teacher)
     return (loss + distillation(student.T, teacher.T)) / 2 if both_ways else loss
+
+
+def published_matching_distillation(
+    student: Tensor,
+    rows: tuple[Tensor, Tensor],
+    columns: tuple[Tensor, Tensor],
+    scales: tuple[Tensor | float, Tensor | float],
+) -> Tensor:
+    """As the published code has it for pictures and texts; for comparison only, `matching_distillation` is meant.
+
+    There the teacher's rows are set against the student's columns (and its columns against the student's rows), and
+    the gradient flows through these targets: a student that agrees with its teacher is still moved.
+
+    student: (B, B) its matching logits. rows, columns: (B, E) of the student and of the teacher. scales: a of both.
+    """
+    (mine, theirs), (my_columns, their_columns) = rows, columns
+    a, b = scales
+    across = matching_logits(theirs.detach(), my_columns, 1.0) * (a * b)
+    back = matching_logits(their_columns.detach(), mine, 1.0) * (a * b)
+    return (distillation(student, across, detached=False) + distillation(student.T, back, detached=False)) / 2
