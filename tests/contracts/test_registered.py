@@ -35,6 +35,7 @@ OFFLINE: dict[str, dict[str, Any]] = {
         "in_dim": 3,
     },
     "fashreg-lite0:lite0": {"image_size": 48},
+    "fashreg-famevil:fame-vil": {"model": "tiny", "weights": None},
 }
 FACTS: dict[str, dict[str, Any]] = {
     "head": {"in_dim": 12, "seed": 0},
@@ -53,8 +54,8 @@ def names(kind: str) -> list[str]:
 def made(kind: str, name: str, **facts: Any) -> Any:
     options = OFFLINE.get(name, {})
     known = {option.name for option in options_of(registry.find_class(kind, name))}
-    given = {k: v for k, v in {**FACTS.get(kind, {}), **facts}.items() if k in known}
-    return build(kind, name, **{**given, **options})
+    given = {**FACTS.get(kind, {}), **facts, **options}
+    return build(kind, name, **{k: v for k, v in given.items() if k in known})
 
 
 class TestBackbones(BackboneContract):
@@ -93,8 +94,16 @@ class TestSamplersThatLookAtProxies(SeeingContract):
         return lambda **facts: build("sampler", request.param, facts=facts)
 
 
+def judging(*kinds: str) -> list[str]:
+    """Names of the evaluators that judge these."""
+    return [
+        name for name in names("evaluator")
+        if getattr(registry.find_class("evaluator", name), "judges", "pictures") in kinds
+    ]  # fmt: skip
+
+
 class TestEvaluators(EvaluatorContract):
-    @pytest.fixture(params=names("evaluator"))
+    @pytest.fixture(params=judging("pictures", "cross-modal", "composed"))
     def evaluator(self, request: pytest.FixtureRequest) -> Any:
         return made("evaluator", request.param)
 
