@@ -11,7 +11,7 @@ may have `reaches`: its options that reach outside of the process, which a saved
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
@@ -28,6 +28,8 @@ class Backbone(Protocol):
     network's own affair (a map, tokens). `forward(images)` must equal `pool(run_stages(images))`, and
     run_stages(run_stages(x, 0, s), s, n) must equal run_stages(x, 0, n). A constructor parameter `weights` says where
     pretrained weights come from; with weights=None nothing is fetched or read (so is a saved model built).
+
+    One that knows texts, or whose work depends on the task, has members of `TextBackbone`, too.
     """
 
     modalities: frozenset[str]  # {"image"}, {"image", "text"}
@@ -49,20 +51,58 @@ class Backbone(Protocol):
         """
 
 
+class TextBackbone(Backbone, Protocol):
+    """What a backbone may have beside: texts, tasks of its own, captions. Each member is looked for by its name.
+
+    With `tasks` the trunk itself depends on the task: forward and run_stages take `task` (None: the only one;
+    ValueError for an unknown one, and for None among several). `kinds` says what each is for: "cross-modal" (pictures
+    and texts find one another), "composed" (picture and text find a picture), "classification", "captioning". Features
+    of texts, and of pictures with texts, are as wide as those of pictures and go through the same head. "text" is in
+    `modalities` if and only if there is `encode_text`. In evaluation no row depends on another.
+    """
+
+    tasks: tuple[str, ...] | Mapping[str, str]  # names, or `kinds` itself
+    kinds: Mapping[str, str]  # task -> kind, for every task
+    text_dim: int  # width of the hidden states that a caption's words are read from
+    vocabulary: int  # number of words that a caption is made of
+
+    def encode_text(self, texts: Sequence[str], task: str | None = None) -> Tensor: ...  # B texts -> (B, F)
+    def compose(self, images: Tensor, texts: Sequence[str], task: str | None = None) -> Tensor:
+        """Pictures (B, 3, H, W), each with a text of its own -> (B, F). Of any task, also one that classifies."""
+
+    def captions(
+        self,
+        images: Tensor,
+        words: Callable[[Tensor], Tensor],
+        task: str | None = None,
+        *,
+        beams: int = 1,
+        length: int | None = None,
+    ) -> list[str]:
+        """words: hidden (B, text_dim) -> logits (B, vocabulary), the head's. length: most tokens; None: what fits."""
+
+    def add_task(self, name: str, kind: str) -> None: ...  # the others stay as they are, bit for bit
+    def modules_of(self, task: str) -> list[Any]:
+        """The nn.Modules that only this task uses. An index of one task stays valid while those of others change."""
+
+
 class Head(Protocol):
     """Features to embeddings. An nn.Module.
 
     takes: "pooled" (B, F) or "map" (B, C, h, w). unit: rows of the output have length 1.
-    tasks: names of the tasks it serves, () for a head that serves one. A task added later leaves the
+    tasks: names of the tasks it serves (or name -> kind), () for a head that serves one. A task added later leaves the
     others as they were, bit for bit. It may have `head_of(task)`: the nn.Module that alone decides that task's vectors;
     with it, an index of one task stays valid when other tasks come or learn.
+
+    A head over a `TextBackbone` may also have `classes` (task -> names of its classes) with `classify(features, task)`
+    -> logits (B, C), for tasks that classify, and `words(hidden, task)` -> logits (B, vocabulary), for captions.
     """
 
     in_dim: int
     out_dim: int
     takes: Literal["pooled", "map"]
     unit: bool
-    tasks: tuple[str, ...]
+    tasks: tuple[str, ...] | Mapping[str, str]
 
     def __call__(self, features: Tensor, task: str | None = None) -> Tensor: ...  # -> (B, D)
 
@@ -132,7 +172,17 @@ class Sampler(Protocol):
 
 
 class Evaluator(Protocol):
-    """Rankings and relevance to named fractions. Pure: equal inputs give equal numbers, and nothing is kept."""
+    """Answers to named fractions. Pure: equal inputs give equal numbers, and nothing is kept.
+
+    It may have `judges`, what it is to be given; without, "pictures".
+        "pictures"      the rankings of pictures that ask among pictures, and what is relevant to each
+        "cross-modal"   the same, a call for each direction; joined({"image_to_text": ..., "text_to_image": ...}) -> all
+        "composed"      the same where a picture and a text ask; joined({value: ...}) -> all, where it has `by`
+        "classes"       no depth; __call__(logits (N, C), labels (N,) int64, negative = does not count)
+        "captions"      no depth; __call__(written: N texts, references: N lists of texts)
+    The last four are also the kinds of tasks whose answers they judge. It may have `from_judged` or `per_query`, the
+    metrics before the mean, from which intervals are made, and `ranges`: metric -> (lowest, highest) where not 0..1.
+    """
 
     primary: str  # the metric that chooses the best checkpoint; larger is better
 

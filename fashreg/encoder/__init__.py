@@ -1,4 +1,4 @@
-"""The thing that searches: a backbone and a head, pictures in, embedding vectors out."""
+"""The thing that searches: a backbone and a head, pictures and texts in, embedding vectors out."""
 
 from __future__ import annotations
 
@@ -6,91 +6,30 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from fashreg.encoder.embedding import Items, embed_items, embed_items_by_task
+from fashreg.encoder.answers import captions_of, classes_of, logits_of
+from fashreg.encoder.asked import Items, Reading, Texts
+from fashreg.encoder.embedding import embed_items, embed_items_by_task
 from fashreg.encoder.fingerprint import fingerprint, task_fingerprint
-from fashreg.hub.origin import Origin
-from fashreg.values import InputSpec
+from fashreg.encoder.network import Network
 
 if TYPE_CHECKING:
     from fashreg.hub.push import Pushed
 
 
-class Encoder(nn.Module):
-    """A backbone (fashreg.interfaces.Backbone) and a head (fashreg.interfaces.Head), both nn.Modules.
+class Encoder(Network):
+    """A trained or fresh model: a backbone (fashreg.interfaces.Backbone) and a head (fashreg.interfaces.Head).
 
-    input_spec: how pictures become tensors; the backbone's own unless given. What happens before the head is a row of
-    steps: the backbone's stages, then pooling (or, for a head on maps, the map). `stage` counts the steps that are
-    done: 0 = pictures, `cuts` = what the head takes. Freezing and caching cut there.
-    Filters and pictures are kept in channels-last order, which is faster on CPUs (training of an EfficientNet-Lite0:
-    1.7 x) and never slower; the numbers come out alike wherever the encoder is trained, saved and loaded.
+    `embed` turns pictures, texts, or both into vectors; `classify` and `caption` answer in words. What it is as an
+    nn.Module, with the steps before its head: `fashreg.encoder.network.Network`.
     """
-
-    def __init__(self, backbone: Any, head: Any, *, input_spec: InputSpec | None = None) -> None:
-        super().__init__()
-        wants = backbone.out_dim if head.takes == "pooled" else backbone.map_dim
-        if head.in_dim != wants:
-            raise ValueError(
-                f"the head takes {head.takes} features of width {head.in_dim} and the backbone gives {wants}: "
-                f"make the head with in_dim={wants}"
-            )
-        self.backbone = backbone
-        self.head = head
-        self.input_spec: InputSpec = input_spec or backbone.input_spec
-        self.origin: Origin | None = None  # the repository and commit it was loaded from, if it was
-        self.to(memory_format=torch.channels_last)
-
-    @property
-    def embed_dim(self) -> int:
-        """D, the width of the embedding."""
-        return int(self.head.out_dim)
-
-    @property
-    def cuts(self) -> int:
-        """Number of steps before the head, the largest `stage`."""
-        return len(self.backbone.stages) + 1
-
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return next((p.device for p in self.parameters()), torch.device("cpu"))
-
-    def forward(self, images: Tensor, task: str | None = None, stage: int = 0) -> Tensor:
-        """Embeddings (B, D). images: (B, 3, H, W), or what `until(images, stage)` gave. task: which head answers."""
-        vectors: Tensor = self.head(self.steps(images, stage, self.cuts), task)
-        return vectors
-
-    def until(self, images: Tensor, stage: int) -> Tensor:
-        """What the first `stage` steps make of pictures (B, 3, H, W); `from_stage` goes on from there."""
-        return self.steps(images, 0, stage)
-
-    def from_stage(self, x: Tensor, stage: int, task: str | None = None) -> Tensor:
-        """Embeddings (B, D) from the output of the first `stage` steps."""
-        vectors: Tensor = self(x, task, stage)
-        return vectors
-
-    def steps(self, x: Tensor, start: int, stop: int) -> Tensor:
-        """Steps start..stop-1 before the head. start = 0 takes pictures (B, 3, H, W)."""
-        if not 0 <= start <= stop <= self.cuts:
-            raise ValueError(f"steps {start} to {stop}: this encoder can be cut at 0 to {self.cuts}")
-        stages, last = len(self.backbone.stages), stop == self.cuts
-        if x.ndim == 4:
-            x = x.contiguous(memory_format=torch.channels_last)
-        if start == 0 and last and self.head.takes == "pooled":
-            whole: Tensor = self.backbone(x)
-            return whole
-        if start < min(stop, stages):
-            x = self.backbone.run_stages(x, start, min(stop, stages))
-        if last and start < stop:
-            x = self.backbone.pool(x) if self.head.takes == "pooled" else self.backbone.to_map(x)
-        return x
 
     def embed(
         self,
-        items: Items,
+        items: Items | None = None,
         *,
+        texts: Texts | None = None,
         batch_size: int = 64,
         task: str | None = None,
         workers: int | None = None,
@@ -98,23 +37,16 @@ class Encoder(nn.Module):
         stage: int = 0,
         progress: bool = False,
     ) -> Tensor:
-        """Embeddings (N, D), float32 on the CPU, of any pictures, in their order.
+        """Embeddings (N, D), float32 on the CPU, of any pictures, in their order; of texts; or of both together.
 
         items: a list of paths and PIL images (or one of them), a DataFrame (`column` names the paths; by default
         `image` or `path`), a Table, or a tensor: prepared pictures (N, 3, H, W), or what `until(images, stage)` gave.
+        texts: a text or a list; beside items each picture is embedded together with its text ("but in red"); one text
+        is for all pictures, one picture is for all texts. task: None is the only one that answers such a question.
         workers: threads that decode (default: chosen from the processors). Works in evaluation mode without gradients
         and leaves every module in the mode it was in. No items give (0, D).
         """
-        return embed_items(
-            self,
-            items,
-            batch_size=batch_size,
-            task=task,
-            workers=workers,
-            column=column,
-            stage=stage,
-            progress=progress,
-        )
+        return embed_items(self, items, texts, task, Reading(batch_size, workers, column, stage, progress))
 
     def embed_tasks(
         self,
@@ -130,19 +62,63 @@ class Encoder(nn.Module):
         """Task -> embeddings (N, D): pictures pass the trunk once, and every head answers.
 
         tasks: which, default all of the head's. The vectors are to the bit those of `embed(items, task=...)`, whose
-        other arguments these are. All are in memory at once: N * D * 4 bytes for each task. ValueError for a task that
-        the head does not serve, and for a head without tasks.
+        other arguments these are. All are in memory at once: N * D * 4 bytes for each task. Where the trunk itself
+        depends on the task, pictures are read once and pass it once for each task. ValueError for a task that the head
+        does not serve, and for a head without tasks.
         """
-        return embed_items_by_task(
-            self,
-            items,
-            tasks,
-            batch_size=batch_size,
-            workers=workers,
-            column=column,
-            stage=stage,
-            progress=progress,
-        )
+        return embed_items_by_task(self, items, tasks, Reading(batch_size, workers, column, stage, progress))
+
+    def logits(
+        self,
+        items: Items,
+        *,
+        texts: Texts | None = None,
+        task: str | None = None,
+        batch_size: int = 64,
+        workers: int | None = None,
+        column: str | None = None,
+        progress: bool = False,
+    ) -> Tensor:
+        """Logits (N, C) of the classes that a task knows, float32 on the CPU; arguments as `classify`."""
+        return logits_of(self, items, texts, task, Reading(batch_size, workers, column, progress=progress))
+
+    def classify(
+        self,
+        items: Items,
+        *,
+        texts: Texts | None = None,
+        task: str | None = None,
+        k: int = 5,
+        batch_size: int = 64,
+        workers: int | None = None,
+        column: str | None = None,
+        progress: bool = False,
+    ) -> list[list[tuple[str, float]]]:
+        """The k likeliest classes of each picture with their probabilities, best first.
+
+        items: as `embed`. texts: what is said of each picture, for a model that was trained with it; without, it is
+        told nothing. task: None is the only one that names classes. ModelError for a model that names none.
+        """
+        return classes_of(self, items, texts, task, k, Reading(batch_size, workers, column, progress=progress))
+
+    def caption(
+        self,
+        items: Items,
+        *,
+        task: str | None = None,
+        beams: int = 1,
+        length: int | None = None,
+        batch_size: int = 32,
+        workers: int | None = None,
+        column: str | None = None,
+        progress: bool = False,
+    ) -> list[str]:
+        """A caption for each picture. beams: captions followed at the same time, 1 takes the likeliest word each time.
+
+        length: of the longest, in tokens; None: as long as the model can. task: None is the only one that writes.
+        ModelError for a model that writes none.
+        """
+        return captions_of(self, items, task, beams, length, Reading(batch_size, workers, column, progress=progress))
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:
