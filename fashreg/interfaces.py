@@ -11,7 +11,7 @@ may have `reaches`: its options that reach outside of the process, which a saved
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
@@ -61,38 +61,32 @@ class TextBackbone(Backbone, Protocol):
     `modalities` if and only if there is `encode_text`. In evaluation no row depends on another.
     """
 
-    tasks: tuple[str, ...] | Mapping[str, str]  # names, or `kinds` itself
-    kinds: Mapping[str, str]  # task -> kind, for every task
+    tasks: tuple[str, ...]
+    kinds: Mapping[str, str]  # task -> kind, for every task; as a constructor parameter a fact of the run
     text_dim: int  # width of the hidden states that a caption's words are read from
     vocabulary: int  # number of words that a caption is made of
 
     def encode_text(self, texts: Sequence[str], task: str | None = None) -> Tensor: ...  # B texts -> (B, F)
     def compose(self, images: Tensor, texts: Sequence[str], task: str | None = None) -> Tensor:
-        """Pictures (B, 3, H, W), each with a text of its own -> (B, F). Of any task, also one that classifies."""
+        """Pictures (B, 3, H, W), each with its text -> (B, F); for tasks of the kinds composed and classification."""
 
     def captions(
-        self,
-        images: Tensor,
-        words: Callable[[Tensor], Tensor],
-        task: str | None = None,
-        *,
-        beams: int = 1,
-        length: int | None = None,
+        self, images: Tensor, words: Any, task: str | None = None, *, beams: int = 1, length: int | None = None
     ) -> list[str]:
         """words: hidden (B, text_dim) -> logits (B, vocabulary), the head's. length: most tokens; None: what fits."""
 
     def add_task(self, name: str, kind: str) -> None: ...  # the others stay as they are, bit for bit
     def modules_of(self, task: str) -> list[Any]:
-        """The nn.Modules that only this task uses. An index of one task stays valid while those of others change."""
+        """The nn.Modules that this task uses and not every task must: changes in others' leave its vectors alone."""
 
 
 class Head(Protocol):
     """Features to embeddings. An nn.Module.
 
     takes: "pooled" (B, F) or "map" (B, C, h, w). unit: rows of the output have length 1.
-    tasks: names of the tasks it serves (or name -> kind), () for a head that serves one. A task added later leaves the
-    others as they were, bit for bit. It may have `head_of(task)`: the nn.Module that alone decides that task's vectors;
-    with it, an index of one task stays valid when other tasks come or learn.
+    tasks: names of the tasks it serves, () for a head that serves one. A task added later leaves the others as they
+    were, bit for bit. It may have `head_of(task)`: the nn.Module that alone decides that task's vectors; with it, an
+    index of one task stays valid when other tasks come or learn.
 
     A head over a `TextBackbone` may also have `classes` (task -> names of its classes) with `classify(features, task)`
     -> logits (B, C), for tasks that classify, and `words(hidden, task)` -> logits (B, vocabulary), for captions.
@@ -102,7 +96,7 @@ class Head(Protocol):
     out_dim: int
     takes: Literal["pooled", "map"]
     unit: bool
-    tasks: tuple[str, ...] | Mapping[str, str]
+    tasks: tuple[str, ...]
 
     def __call__(self, features: Tensor, task: str | None = None) -> Tensor: ...  # -> (B, D)
 

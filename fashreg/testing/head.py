@@ -48,7 +48,7 @@ class HeadContract:
         assert issubclass(type(head), nn.Module)
         assert head.takes in ("pooled", "map")
         assert isinstance(head.unit, bool)
-        assert isinstance(head.tasks, tuple | dict)
+        assert isinstance(head.tasks, tuple)
         assert len(set(head.tasks)) == len(head.tasks)
         assert min(head.in_dim, head.out_dim) > 0
 

@@ -28,7 +28,7 @@ class TinyTextBackbone(nn.Module):
     """Two stages over 16 x 16 pictures; a text is the mean of its letters' vectors. Each task has two adapters.
 
     Args:
-        tasks: name of each task and its kind.
+        kinds: name of each task, and its kind.
         width: of everything inside.
         seed: of the first weights.
     """
@@ -37,7 +37,7 @@ class TinyTextBackbone(nn.Module):
     stages: tuple[str, ...] = ("stem", "block")
     vocabulary = len(LETTERS)
 
-    def __init__(self, tasks: dict[str, str] | None = None, width: int = 12, seed: int = 0) -> None:
+    def __init__(self, kinds: dict[str, str] | None = None, width: int = 12, seed: int = 0) -> None:
         super().__init__()
         self.width, self.seed = width, seed
         self.out_dim = self.map_dim = self.text_dim = width
@@ -48,26 +48,26 @@ class TinyTextBackbone(nn.Module):
             self.letters, self.words = nn.Embedding(BUCKETS, width), nn.Linear(width, width)
             self.across = nn.Linear(width, width)
         self.adapters = nn.ModuleDict()
-        self.tasks: dict[str, str] = {}
-        for name, kind in (tasks or {}).items():
+        self.kinds: dict[str, str] = {}
+        for name, kind in (kinds or {}).items():
             self.add_task(name, kind)
 
     @property
-    def kinds(self) -> dict[str, str]:
-        """Task -> kind."""
-        return self.tasks
+    def tasks(self) -> tuple[str, ...]:
+        """Names, in the order of adding."""
+        return tuple(self.kinds)
 
     def add_task(self, name: str, kind: str) -> None:
         """Fresh adapters, which depend on the seed and the number of tasks alone."""
-        if not name or name in self.tasks:
+        if not name or name in self.kinds:
             raise ValueError(f"a task needs a new name, not {name!r}; there are {', '.join(self.tasks) or 'none yet'}")
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed + 1 + len(self.tasks))
+            torch.manual_seed(self.seed + 1 + len(self.kinds))
             made = nn.ModuleDict(
                 {"image": nn.Conv2d(self.width, self.width, 1), "text": nn.Linear(self.width, self.width)}
             )
         self.adapters[f"task_{name}"] = made.to(self.stem.weight.device).train(self.training)
-        self.tasks[name] = kind
+        self.kinds[name] = kind
 
     def forward(self, images: Tensor, task: str | None = None) -> Tensor:
         """(B, 3, H, W) -> (B, F)."""
@@ -135,10 +135,10 @@ class TinyTextBackbone(nn.Module):
         return torch.stack(means) if means else place.new_zeros(0, self.width)
 
     def _adapters(self, task: str | None) -> Callable[[Tensor, str], Tensor]:
-        if not self.tasks and task is None:
+        if not self.kinds and task is None:
             return lambda x, side: torch.zeros_like(x)
-        name = next(iter(self.tasks)) if task is None and len(self.tasks) == 1 else task
-        if name not in self.tasks:
+        name = self.tasks[0] if task is None and len(self.kinds) == 1 else task
+        if name not in self.kinds:
             raise ValueError(f"no task {name!r}; the tasks are {', '.join(self.tasks) or 'none'}")
         made: Any = self.adapters[f"task_{name}"]
         return lambda x, side: torch.tanh(made[side](x))
@@ -149,7 +149,7 @@ class TinyTextHead(nn.Module):
 
     Args:
         in_dim: width of the features.
-        tasks: name of each task and its kind.
+        kinds: name of each task, and its kind.
         classes: names of the classes of each task that classifies.
         vocabulary: number of letters.
         seed: of the first weights.
@@ -161,7 +161,7 @@ class TinyTextHead(nn.Module):
     def __init__(
         self,
         in_dim: int,
-        tasks: dict[str, str] | None = None,
+        kinds: dict[str, str] | None = None,
         classes: dict[str, list[str]] | None = None,
         vocabulary: int = len(LETTERS),
         seed: int = 0,
@@ -169,11 +169,16 @@ class TinyTextHead(nn.Module):
         super().__init__()
         self.in_dim = self.out_dim = in_dim
         self.vocabulary, self.seed = vocabulary, seed
-        self.tasks: dict[str, str] = {}
+        self.kinds: dict[str, str] = {}
         self.classes: dict[str, list[str]] = {}
         self.answers = nn.ModuleDict()
-        for name, kind in (tasks or {}).items():
+        for name, kind in (kinds or {}).items():
             self.add_task(name, kind, (classes or {}).get(name))
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Names, in the order of adding."""
+        return tuple(self.kinds)
 
     def add_task(self, name: str, kind: str = "cross-modal", classes: Sequence[str] | None = None) -> None:
         """A linear layer for what a task answers."""
@@ -181,9 +186,9 @@ class TinyTextHead(nn.Module):
         if classes is not None:
             self.classes[name] = list(classes)
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed + 1 + len(self.tasks))
+            torch.manual_seed(self.seed + 1 + len(self.kinds))
             self.answers[f"task_{name}"] = nn.Linear(self.in_dim, width)
-        self.tasks[name] = kind
+        self.kinds[name] = kind
 
     def forward(self, features: Tensor, task: str | None = None) -> Tensor:
         """(B, F) -> unit rows (B, F); the same for every task."""
@@ -205,9 +210,9 @@ class TinyTextHead(nn.Module):
         return logits
 
 
-def tiny_text_encoder(tasks: Mapping[str, str] | None = None, seed: int = 0) -> Encoder:
-    """The toy with a task of each kind, named like it, unless `tasks` says otherwise; classes are `CLASSES`."""
-    chosen = {kind: kind for kind in KINDS} if tasks is None else dict(tasks)
+def tiny_text_encoder(kinds: Mapping[str, str] | None = None, seed: int = 0) -> Encoder:
+    """The toy with a task of each kind, named like it, unless `kinds` says otherwise; classes are `CLASSES`."""
+    chosen = {kind: kind for kind in KINDS} if kinds is None else dict(kinds)
     backbone = TinyTextBackbone(chosen, seed=seed)
     classes = {name: list(CLASSES) for name, kind in chosen.items() if kind == "classification"}
     return Encoder(backbone, TinyTextHead(backbone.out_dim, chosen, classes, seed=seed))
