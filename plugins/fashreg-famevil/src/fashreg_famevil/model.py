@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
 from fashreg_famevil.adapter import BottleneckAdapter
 from fashreg_famevil.cross_attention import Context, CrossAttentionAdapter
-from fashreg_famevil.towers import Cache, ImageTower, TextTower, valid_tokens
+from fashreg_famevil.towers import Cache, ImageTower, TextTower, Tower, valid_tokens
 
 SIDES = ("image", "text")
 
@@ -33,13 +34,22 @@ class AdaptedCLIP(nn.Module):
 
     Args:
         clip: a model of open_clip with ViT towers of equal depth.
-        tasks: names; add_task adds more at any time, and leaves the others as they are.
+        tasks: names; add_task adds more at any time, and leaves the others as they are. Without any, task is None.
         bottleneck: of the task-specific adapters.
         cross_bottleneck: of those in the cross-attention.
+        adapters: "own" for each task, "one" set for all tasks, "none".
+        cross: towers that ask the other one; add_cross adds the other later.
     """
 
     def __init__(
-        self, clip: Any, tasks: tuple[str, ...] = (), bottleneck: int = 64, cross_bottleneck: int = 64
+        self,
+        clip: Any,
+        tasks: tuple[str, ...] = (),
+        bottleneck: int = 64,
+        cross_bottleneck: int = 64,
+        *,
+        adapters: Literal["own", "one", "none"] = "own",
+        cross: tuple[str, ...] = SIDES,
     ) -> None:
         super().__init__()
         self.clip = clip
@@ -50,17 +60,11 @@ class AdaptedCLIP(nn.Module):
                 f"the image tower has {len(towers[0])} blocks and the text tower {len(towers[1])}; the way across "
                 "pairs blocks one to one: choose a CLIP of equal depth, e.g. ViT-B-16-quickgelu"
             )
-        self.bottleneck, self.cross_bottleneck = bottleneck, cross_bottleneck
+        self.bottleneck, self.cross_bottleneck, self.adapters = bottleneck, cross_bottleneck, adapters
         self.tasks: tuple[str, ...] = ()
-        self.task_adapters = nn.ModuleDict()
-        self.cross = nn.ModuleDict(
-            {
-                side: nn.ModuleList(
-                    CrossAttentionAdapter(own.width, other.width, own.heads, cross_bottleneck) for _ in range(len(own))
-                )
-                for side, own, other in (("image", *towers), ("text", *towers[::-1]))
-            }
-        )
+        self.task_adapters, self.cross = nn.ModuleDict(), nn.ModuleDict()
+        for side in cross:
+            self.add_cross(side)
         for task in tasks:
             self.add_task(task)
 
@@ -71,57 +75,79 @@ class AdaptedCLIP(nn.Module):
         """Fresh adapters for a new task, on the device and in the mode of the others. A known name: ValueError."""
         if not task or task in self.tasks:
             raise ValueError(f"a task needs a new name, not {task!r}; there are {', '.join(self.tasks) or 'none yet'}")
-        place = next(self.clip.parameters())
-        made = nn.ModuleDict(
-            {
-                side: nn.ModuleList(BottleneckAdapter(tower.width, self.bottleneck) for _ in range(len(tower)))
-                for side, tower in zip(SIDES, (self._image, self._text), strict=True)
+        key = self._key(task)
+        if self.adapters != "none" and key not in self.task_adapters:
+            widths = {side: (self._tower(side).width, len(self._tower(side))) for side in SIDES}
+            made = {
+                side: nn.ModuleList(BottleneckAdapter(width, self.bottleneck) for _ in range(depth))
+                for side, (width, depth) in widths.items()
             }
-        )
-        self.task_adapters[_key(task)] = made.to(place.device, place.dtype).train(self.training)
+            self.task_adapters[key] = self._placed(nn.ModuleDict(made))
         self.tasks = (*self.tasks, task)
+
+    def add_cross(self, side: str) -> None:
+        """The way by which the "image" or "text" tower asks the other, fresh; what is there already stays."""
+        if side not in self.cross:
+            own, other = self._tower(side), self._tower(SIDES[side == "image"])
+            made = nn.ModuleList(
+                CrossAttentionAdapter(own.width, other.width, own.heads, self.cross_bottleneck) for _ in range(len(own))
+            )
+            self.cross[side] = self._placed(made)
 
     # ---- one tower alone ----
 
-    def image(self, images: Tensor, task: str) -> Tensor:
+    def image(self, images: Tensor, task: str | None = None) -> Tensor:
         """(B, 3, H, W) -> (B, E), not normalised."""
-        return self._image.pool(self.memory(images, task)[-1])
+        return self.image_pool(self.image_blocks(self.image_stem(images), task))
 
-    def memory(self, images: Tensor, task: str) -> list[Tensor]:
+    def image_stem(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) -> tokens (B, N, d)."""
+        return self._image.stem(images)
+
+    def image_pool(self, x: Tensor) -> Tensor:
+        """Tokens of the last block -> (B, E)."""
+        return self._image.pool(x)
+
+    def image_blocks(self, x: Tensor, task: str | None = None, start: int = 0, stop: int | None = None) -> Tensor:
+        """Blocks start..stop-1 of the image tower: (B, N, d) -> (B, N, d)."""
+        for layer in range(len(self._image))[start:stop]:
+            x = self._fed("image", layer, self._image.attend(layer, x), task)
+        return x
+
+    def memory(self, images: Tensor, task: str | None = None) -> list[Tensor]:
         """The image tower's z_l, (B, N, d) of every layer: what a caption is written from."""
-        adapters, x, kept = self._adapters(task, "image"), self._image.stem(images), []
+        x, kept = self._image.stem(images), []
         for layer in range(len(self._image)):
-            x = self._image.attend(layer, x)
-            x = self._image.feed(layer, x) + adapters[layer](x)
+            x = self.image_blocks(x, task, layer, layer + 1)
             kept.append(x)
         return kept
 
-    def text(self, tokens: Tensor, task: str) -> Tensor:
+    def text(self, tokens: Tensor, task: str | None = None) -> Tensor:
         """(B, N) int64 -> (B, E), not normalised."""
-        adapters, x = self._adapters(task, "text"), self._text.stem(tokens)
+        x = self._text.stem(tokens)
         for layer in range(len(self._text)):
-            x = self._text.attend(layer, x, self._text.mask)
-            x = self._text.feed(layer, x) + adapters[layer](x)
+            x = self._fed("text", layer, self._text.attend(layer, x, self._text.mask), task)
         return self._text.pool(x, tokens)
 
     # ---- both in step ----
 
-    def fused(self, images: Tensor, tokens: Tensor, task: str, *, across: bool = True) -> tuple[Tensor, Tensor]:
+    def fused(
+        self, images: Tensor, tokens: Tensor, task: str | None = None, *, across: bool = True
+    ) -> tuple[Tensor, Tensor]:
         """Embeddings (B, E) of pictures and texts that see one another, not normalised; the two are added by whoever
         wants one vector. across = False: each tower alone, the way across is not walked.
         """
-        pictures, words = self._image, self._text
-        for_image, for_text = (self._adapters(task, side) for side in SIDES)
-        valid = valid_tokens(tokens)
+        pictures, words, valid = self._image, self._text, valid_tokens(tokens)
         x, y = pictures.stem(images), words.stem(tokens)
         for layer in range(len(pictures)):
             x, y = pictures.attend(layer, x), words.attend(layer, y, words.mask)
-            after_x = pictures.feed(layer, x) + for_image[layer](x)
-            after_y = words.feed(layer, y) + for_text[layer](y)
-            if across:
-                image_asks, text_asks = self._across("image", layer), self._across("text", layer)
-                after_x = after_x + image_asks(x, image_asks.context_of(y, valid))
-                after_y = after_y + text_asks(y, text_asks.context_of(x))
+            after_x, after_y = self._fed("image", layer, x, task), self._fed("text", layer, y, task)
+            if across and "image" in self.cross:
+                asks = self._across("image", layer)
+                after_x = after_x + asks(x, asks.context_of(y, valid))
+            if across and "text" in self.cross:
+                asks = self._across("text", layer)
+                after_y = after_y + asks(y, asks.context_of(x))
             x, y = after_x, after_y
         return pictures.pool(x), words.pool(y, tokens)
 
@@ -129,25 +155,27 @@ class AdaptedCLIP(nn.Module):
 
     def contexts(self, memory: list[Tensor]) -> list[Context]:
         """What each layer of the text tower asks of a picture: made once, whatever the length of the caption."""
+        if "text" not in self.cross:
+            raise ValueError("words have no way to ask a picture: this model was made without it (cross)")
         return [self._across("text", layer).context_of(z) for layer, z in enumerate(memory)]
 
-    def hidden(self, tokens: Tensor, contexts: list[Context], task: str) -> Tensor:
+    def hidden(self, tokens: Tensor, contexts: list[Context], task: str | None = None) -> Tensor:
         """(B, N) int64 -> (B, N, d) after the last norm; position n knows the tokens up to n and the picture."""
-        adapters, x = self._adapters(task, "text"), self._text.stem(tokens)
+        x = self._text.stem(tokens)
         mask = self._text.mask[: tokens.shape[1], : tokens.shape[1]]
         for layer, context in enumerate(contexts):
             x = self._text.attend(layer, x, mask)
-            x = self._text.feed(layer, x) + adapters[layer](x) + self._across("text", layer)(x, context)
+            x = self._fed("text", layer, x, task) + self._across("text", layer)(x, context)
         return self._text.hidden(x)
 
     def next_hidden(
-        self, token: Tensor, place: int, contexts: list[Context], caches: list[Cache | None], task: str
+        self, token: Tensor, place: int, contexts: list[Context], caches: list[Cache | None], task: str | None = None
     ) -> tuple[Tensor, list[Cache | None]]:
         """As `hidden` for one more token (B,) at position `place`, whose predecessors are in the caches: (B, d)."""
-        adapters, x, kept = self._adapters(task, "text"), self._text.stem(token[:, None], place), list(caches)
+        x, kept = self._text.stem(token[:, None], place), list(caches)
         for layer, context in enumerate(contexts):
             x, kept[layer] = self._text.attend_next(layer, x, caches[layer])
-            x = self._text.feed(layer, x) + adapters[layer](x) + self._across("text", layer)(x, context)
+            x = self._fed("text", layer, x, task) + self._across("text", layer)(x, context)
         return self._text.hidden(x)[:, 0], kept
 
     # ---- parts ----
@@ -162,25 +190,41 @@ class AdaptedCLIP(nn.Module):
         """Tokens of the longest text, with start and end."""
         return self._text.context_length
 
-    def _adapters(self, task: str, side: str) -> Any:
+    def adapters_of(self, task: str | None) -> Any:
+        """{"image": one for each layer, "text": ...} of a task; None where there are none. ValueError if unknown."""
+        if task is None and not self.tasks:
+            return None
         if task not in self.tasks:
-            near = get_close_matches(task, self.tasks, n=1)
+            near = get_close_matches(task or "", self.tasks, n=1)
             known = ", ".join(self.tasks) or "none yet"
             raise ValueError(
                 f"no task {task!r}; " + (f"did you mean {near[0]!r}?" if near else f"the tasks are {known}")
             )
-        made: Any = self.task_adapters[_key(task)]
-        return made[side]
+        return None if self.adapters == "none" else self.task_adapters[self._key(task)]
+
+    def _fed(self, side: str, layer: int, x: Tensor, task: str | None) -> Tensor:
+        """z' + MLP(LN z') + TSA(z')."""
+        after, adapters = self._tower(side).feed(layer, x), self.adapters_of(task)
+        return after if adapters is None else after + adapters[side][layer](x)
 
     def _across(self, side: str, layer: int) -> CrossAttentionAdapter:
         made: Any = self.cross[side]
         found: CrossAttentionAdapter = made[layer]
         return found
 
+    def _tower(self, side: str) -> Tower:
+        return self._image if side == "image" else self._text
+
+    def _placed(self, fresh: nn.Module) -> nn.Module:
+        place = next(self.clip.parameters())
+        return fresh.to(place.device, place.dtype).train(self.training)
+
+    def _key(self, task: str) -> str:
+        """A name that a ModuleDict takes; one for each task, or for all."""
+        return "task_" + task.replace("%", "%25").replace(".", "%2E") if self.adapters == "own" else "all_tasks"
+
     def __deepcopy__(self, memo: dict[int, Any]) -> AdaptedCLIP:
         """The views of a copy look at the copy's own CLIP."""
-        import copy
-
         other = self.__class__.__new__(self.__class__)
         memo[id(self)] = other
         for name, value in self.__dict__.items():
@@ -188,8 +232,3 @@ class AdaptedCLIP(nn.Module):
                 other.__dict__[name] = copy.deepcopy(value, memo)
         other.__dict__.update(_image=ImageTower(other.clip), _text=TextTower(other.clip))
         return other
-
-
-def _key(task: str) -> str:
-    """A name that a ModuleDict takes; one for each task."""
-    return "task_" + task.replace("%", "%25").replace(".", "%2E")

@@ -1,0 +1,258 @@
+"""The trunk: pictures, texts and both together to features, a set of adapters for each task."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from fashreg.values import InputSpec
+from fashreg_famevil.decoding import Ends, beam, greedy
+from fashreg_famevil.model import AdaptedCLIP
+from fashreg_famevil.models import plain_clip, seeded
+from fashreg_famevil.stages import stage_modules
+from fashreg_famevil.tokens import tokens_of
+from fashreg_famevil.weights import load_weights, tag_of
+
+MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+#: Kind of task -> the towers that ask the other one in it.
+ACROSS: dict[str, tuple[str, ...]] = {
+    "cross-modal": (),
+    "composed": ("image", "text"),
+    "classification": ("image", "text"),
+    "captioning": ("text",),
+}
+
+
+class FameViLBackbone(nn.Module):
+    """FAME-ViL's trunk: a CLIP of open_clip with adapters for each task and a way across between its towers.
+
+    With z' the stream after attention, block l of either tower gives
+
+        z_l = z' + MLP(LN z') + TSA_task(z') + e XAA(z' | y)
+        TSA(x) = s (W_up ReLU(W_down LN(x) + c_down) + c_up)
+
+    Pictures alone and texts alone walk their own tower (e = 0). A picture with a text walks both in step (e = 1, y the
+    other's z' of the same layer), and its feature is f_v + f_t, added before any normalisation. A caption is written by
+    the text tower, whose layer l asks the picture tower's z_l. Fresh adapters add 0 to the bit, so that a new model
+    gives the CLIP's own features. The way across is made for the kinds of task that walk it, and shared by them.
+
+    Source: Han, Zhu, Yu, Zhang, Song, Xiang, "FAME-ViL: Multi-Tasking Vision-Language Model for Heterogeneous Fashion
+        Tasks", CVPR 2023, https://arxiv.org/abs/2303.02483
+
+    Differs: captions end at the end of the text or at a fixed length, where the published code takes the longest
+        reference of the batch. The width of the adapters in the way across is an option, there it is always 64. Before
+        the centre crop pictures keep their shape, there they are made square. CLIPs whose towers differ in depth are
+        refused, because the method pairs blocks one to one.
+    See also: fame-vil (head), multi-task (learner).
+
+    Args:
+        model: open_clip's name of a ViT CLIP, or "tiny" (2 blocks, 32 px) and "small" (4 blocks, 64 px) for CPUs.
+        weights: a tag that open_clip knows ("openai"), "hf-hub:user/name[@REVISION]", a .safetensors file (of
+            open_clip or of transformers), or None for random weights. They are loaded before adapters are attached.
+        kinds: task -> its kind: cross-modal, composed, classification or captioning. A recipe's `tasks` give it.
+        bottleneck: width of the adapters of the tasks; the paper has 64 and up to 512.
+        cross_bottleneck: width of the adapters in the way across.
+        task_adapters: "own" for each task, "one" set for all tasks, "none": the paper's ablation.
+        cross_attention: False leaves the way across out; then a caption cannot see its picture and is refused.
+        context_length: tokens of a text, with start and end; None is the model's (77 for CLIP).
+        vocabulary: tokens, of which CLIP's first merges are kept; 514 (bytes alone) to 49408. None is the model's.
+        image_size: height and width of pictures in pixels; None is the model's. Positions are interpolated.
+        crop: share of the shorter side that the centre crop keeps; the paper cuts 224 out of 256.
+        seed: of random weights, and with the task's name of its adapters.
+    """
+
+    modalities: frozenset[str] = frozenset({"image", "text"})
+
+    def __init__(
+        self,
+        model: str = "ViT-B-16-quickgelu",
+        weights: str | Path | None = "openai",
+        *,
+        kinds: dict[str, str] | None = None,
+        bottleneck: Annotated[int, Field(gt=0)] = 64,
+        cross_bottleneck: Annotated[int, Field(gt=0)] = 64,
+        task_adapters: Literal["own", "one", "none"] = "own",
+        cross_attention: bool = True,
+        context_length: Annotated[int, Field(ge=3)] | None = None,
+        vocabulary: Annotated[int, Field(ge=514, le=49408)] | None = None,
+        image_size: Annotated[int, Field(gt=0, le=4096)] | None = None,
+        crop: Annotated[float, Field(gt=0, le=1)] = 0.875,
+        seed: Annotated[int, Field(ge=0, lt=2**63)] = 0,
+    ) -> None:
+        super().__init__()
+        self.model, self.weights, self.seed, self.crop = model, weights, seed, crop
+        self.bottleneck, self.cross_bottleneck = bottleneck, cross_bottleneck
+        self.task_adapters, self.cross_attention = task_adapters, cross_attention
+        tag = tag_of(model, weights)
+        with seeded(seed):
+            clip = plain_clip(model, image_size=image_size, context_length=context_length, vocabulary=vocabulary)
+        if weights is not None:
+            load_weights(clip, model, weights)
+        self.context_length, self.vocabulary = int(clip.context_length), int(clip.vocab_size)
+        self.image_size = int(clip.visual.image_size[0])
+        self.trunk = AdaptedCLIP(clip, (), bottleneck, cross_bottleneck, adapters=task_adapters, cross=())
+        self.input_spec = InputSpec(
+            size=(self.image_size, self.image_size),
+            mean=tuple(tag.get("mean", MEAN)),
+            std=tuple(tag.get("std", STD)),
+            interpolation=tag.get("interpolation", "bicubic"),
+            crop=crop,
+        )
+        self.out_dim, self.map_dim = int(clip.visual.output_dim), int(clip.visual.conv1.out_channels)
+        self.text_dim = self.trunk.text_width
+        self.stages = ("stem", *(f"block-{n + 1}" for n in range(len(clip.visual.transformer.resblocks))))
+        self.kinds: dict[str, str] = {}
+        for task, kind in (kinds or {}).items():
+            self.add_task(task, kind)
+
+    # ---- tasks ----
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Names of the tasks, in the order of adding."""
+        return tuple(self.kinds)
+
+    def add_task(self, name: str, kind: str) -> None:
+        """Fresh adapters for a new task, and the way across that its kind walks; the others stay as they are."""
+        if kind not in ACROSS:
+            raise ValueError(f"task {name!r} is of kind {kind!r}; the kinds are {', '.join(ACROSS)}")
+        if kind == "captioning" and not self.cross_attention:
+            raise ValueError(f"task {name!r} writes captions, which needs cross_attention: true: words ask the picture")
+        with seeded(self.seed, "all tasks" if self.task_adapters == "one" else name):
+            self.trunk.add_task(name)
+        for side in ACROSS[kind] if self.cross_attention else ():
+            with seeded(self.seed, "across", side):
+                self.trunk.add_cross(side)
+        self.kinds = {**self.kinds, name: kind}
+
+    def modules_of(self, task: str) -> list[nn.Module]:
+        """What this task uses and not every task must: its adapters, and the way across where its kind walks it."""
+        adapters = self.trunk.adapters_of(self._task(task))
+        across = [self.trunk.cross[side] for side in ACROSS[self.kinds[task]] if side in self.trunk.cross]
+        return [*([] if adapters is None else [adapters]), *across]
+
+    # ---- pictures ----
+
+    def forward(self, images: Tensor, task: str | None = None) -> Tensor:
+        """(B, 3, H, W) -> (B, E), not normalised."""
+        return self.pool(self.run_stages(images, task=task))
+
+    def run_stages(self, x: Tensor, start: int = 0, stop: int | None = None, task: str | None = None) -> Tensor:
+        """Stages start..stop-1; tokens (B, N, d) travel between them. start = 0 takes pictures."""
+        stop = len(self.stages) if stop is None else stop
+        task = self._task(task)
+        if start >= stop:
+            return x
+        if start == 0:
+            self._check_size(x)
+            x = self.trunk.image_stem(x)
+        return self.trunk.image_blocks(x, task, max(start - 1, 0), stop - 1)
+
+    def pool(self, features: Tensor) -> Tensor:
+        """Tokens (B, N, d) of the last block -> (B, E)."""
+        return self.trunk.image_pool(features)
+
+    def to_map(self, features: Tensor) -> Tensor:
+        """Tokens (B, N, d) -> map (B, d, h, w), without the class token."""
+        tokens = features[:, 1:]
+        side = round(tokens.shape[1] ** 0.5)
+        return tokens.transpose(1, 2).reshape(tokens.shape[0], tokens.shape[2], side, side)
+
+    # ---- texts, and pictures with texts ----
+
+    def tokenize(self, texts: Sequence[str]) -> Tensor:
+        """B texts -> (B, N) int64 on the model's device; what is too long is cut."""
+        return tokens_of(self.vocabulary).encode(texts, self.context_length).to(self._device)
+
+    def encode_text(self, texts: Sequence[str], task: str | None = None) -> Tensor:
+        """B texts -> (B, E), not normalised."""
+        return self.trunk.text(self.tokenize(texts), self._task(task))
+
+    def compose(self, images: Tensor, texts: Sequence[str], task: str | None = None) -> Tensor:
+        """(B, 3, H, W) and B texts -> f_v + f_t (B, E), for tasks of kind composed and classification."""
+        if len(images) != len(texts):
+            raise ValueError(f"{len(images)} pictures and {len(texts)} texts: one text for each picture")
+        task = self._of_kind(task, ("composed", "classification"), "take a picture with a text")
+        self._check_size(images)
+        one, other = self.trunk.fused(images, self.tokenize(texts), task)
+        return one + other
+
+    # ---- captions ----
+
+    @property
+    def ends(self) -> Ends:
+        """Numbers of the tokens that open and close a text."""
+        tokens = tokens_of(self.vocabulary)
+        return Ends(tokens.start, tokens.end)
+
+    def captions(
+        self,
+        images: Tensor,
+        words: Callable[[Tensor], Tensor],
+        task: str | None = None,
+        *,
+        beams: int = 1,
+        length: int | None = None,
+    ) -> list[str]:
+        """A text for each picture (B, 3, H, W). words: (B, text_dim) -> (B, V) logits of the next token.
+
+        beams: 1 = the likeliest token at each place. length: most tokens, without start and end; None: what fits.
+        """
+        task = self._of_kind(task, ("captioning",), "write captions")
+        self._check_size(images)
+        with torch.no_grad():
+            memory = self.trunk.memory(images, task)
+        if beams == 1:
+            written = greedy(self.trunk, words, memory, task, self.ends, length=length)
+        else:
+            written = beam(self.trunk, words, memory, task, self.ends, beams=beams, length=length)
+        return [tokens_of(self.vocabulary).decode(numbers) for numbers in written]
+
+    # ---- parts ----
+
+    def stage_modules(self, index: int) -> list[Any]:
+        """Modules of stage `index` in both towers, with adapters and way across; each parameter in exactly one stage.
+
+        The stem holds what turns pictures and tokens into vectors, the last block what follows the blocks.
+        """
+        return stage_modules(self.trunk, range(len(self.stages))[index])
+
+    @property
+    def _device(self) -> torch.device:
+        return next(self.parameters()).device
+
+    def _task(self, task: str | None) -> str | None:
+        """The task that is meant: the one there is, None where there is none."""
+        if task is None and len(self.tasks) > 1:
+            raise ValueError(f"this trunk serves several tasks; say which: task=one of {', '.join(self.tasks)}")
+        if task is None:
+            return self.tasks[0] if self.tasks else None
+        self.trunk.adapters_of(task)  # says what is near
+        return task
+
+    def _of_kind(self, task: str | None, kinds: tuple[str, ...], what: str) -> str:
+        """The task that is meant, which must be of one of the kinds."""
+        able = [name for name, kind in self.kinds.items() if kind in kinds]
+        if task is None and len(able) == 1:
+            return able[0]
+        if task in able and task is not None:
+            return task
+        if task is not None:
+            self._task(task)
+        whose = (
+            f"task {task!r} is of kind {self.kinds[task]} and does" if task else "say which task: without, this does"
+        )
+        can = (
+            f"those that do: {', '.join(able)}" if able else f"no task here does; add one of kind {' or '.join(kinds)}"
+        )
+        raise ValueError(f"{whose} not {what}; {can}")
+
+    def _check_size(self, images: Tensor) -> None:
+        if images.shape[-2:] != self.input_spec.size:
+            asked, have = "x".join(map(str, images.shape[-2:])), "x".join(map(str, self.input_spec.size))
+            raise ValueError(f"{self.model} was made for pictures of {have}, not {asked}; set image_size")
