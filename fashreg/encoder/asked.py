@@ -54,8 +54,7 @@ def asked_of(encoder: Encoder, items: Items | None, texts: Texts | None, reading
     if reading.batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {reading.batch_size}")
     if texts is None:
-        if items is None:
-            raise ValueError("nothing to embed: give pictures, texts=..., or both")
+        assert items is not None
         count, pictures = _batches(encoder, items, reading)
         return Asked(count, "pictures", ((images, None) for images in pictures))
     if reading.stage:
@@ -65,9 +64,9 @@ def asked_of(encoder: Encoder, items: Items | None, texts: Texts | None, reading
         return Asked(len(said), "texts", ((None, part) for part in _parts(said, reading.batch_size)))
     count, pictures = _batches(encoder, items, reading)
     said = paired(count, said)
-    if count == 1 and len(said) > 1:
+    if count == 1 and len(said) != 1:
         return Asked(len(said), "pairs", _spread(pictures, said, reading.batch_size))
-    return Asked(count, "pairs", ((i, t) for i, t in zip(pictures, _parts(said, reading.batch_size), strict=True)))
+    return Asked(count, "pairs", zip(pictures, _parts(said, reading.batch_size), strict=True))
 
 
 def pass_all(encoder: Encoder, asked: Asked, answer: Callable[[int, Batch], None], *, progress: bool) -> None:

@@ -22,6 +22,8 @@ def embed_items(
     encoder: Encoder, items: Items | None, texts: Texts | None, task: str | None, reading: Reading
 ) -> Tensor:
     """See `Encoder.embed`."""
+    if items is None and texts is None:
+        raise ValueError("nothing to embed: give pictures, texts=..., or both")
     question: Question = "pictures" if texts is None else "texts" if items is None else "both"
     named = task_for(encoder, question, task)
 

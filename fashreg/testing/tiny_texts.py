@@ -15,6 +15,7 @@ from fashreg.encoder import Encoder
 from fashreg.values import InputSpec
 
 KINDS = ("cross-modal", "composed", "classification", "captioning")
+TOLD = ("composed", "classification")  # kinds of task whose pictures are told a text
 CLASSES = ("dress", "shirt", "trousers")
 LETTERS = "\n abcdefghijklmnopqrstuvwxyz"  # what captions are written in; the first ends one
 BUCKETS, PLACES = 64, 24
@@ -46,7 +47,7 @@ class TinyTextBackbone(nn.Module):
             torch.manual_seed(seed)
             self.stem, self.block = nn.Conv2d(3, width, 4, 4), nn.Conv2d(width, width, 1)
             self.letters, self.words = nn.Embedding(BUCKETS, width), nn.Linear(width, width)
-            self.across = nn.Linear(width, width)
+        self.across: nn.Linear | None = None if kinds else self._across()
         self.adapters = nn.ModuleDict()
         self.kinds: dict[str, str] = {}
         for name, kind in (kinds or {}).items():
@@ -67,7 +68,14 @@ class TinyTextBackbone(nn.Module):
                 {"image": nn.Conv2d(self.width, self.width, 1), "text": nn.Linear(self.width, self.width)}
             )
         self.adapters[f"task_{name}"] = made.to(self.stem.weight.device).train(self.training)
+        if self.across is None and kind in TOLD:
+            self.across = self._across().to(self.stem.weight.device).train(self.training)
         self.kinds[name] = kind
+
+    def _across(self) -> nn.Linear:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            return nn.Linear(self.width, self.width)
 
     def forward(self, images: Tensor, task: str | None = None) -> Tensor:
         """(B, 3, H, W) -> (B, F)."""
@@ -90,11 +98,13 @@ class TinyTextBackbone(nn.Module):
 
     def stage_modules(self, index: int) -> list[Any]:
         """What each stage owns: texts are read in the stem."""
-        return [self.stem, self.letters] if index == 0 else [self.block, self.words, self.across, self.adapters]
+        told = [] if self.across is None else [self.across]
+        return [self.stem, self.letters] if index == 0 else [self.block, self.words, self.adapters, *told]
 
     def modules_of(self, task: str) -> list[Any]:
-        """The adapters of a task."""
-        return [self.adapters[f"task_{task}"]]
+        """The adapters of a task, and the way across where pictures are told texts."""
+        adapters = self.adapters[f"task_{task}"]
+        return [adapters, self.across] if self.kinds[task] in TOLD else [adapters]
 
     def encode_text(self, texts: Sequence[str], task: str | None = None) -> Tensor:
         """B texts -> (B, F)."""
@@ -103,6 +113,8 @@ class TinyTextBackbone(nn.Module):
 
     def compose(self, images: Tensor, texts: Sequence[str], task: str | None = None) -> Tensor:
         """A picture and a text each -> (B, F): every place of the picture is told the text."""
+        if self.across is None or (self.kinds and self.kinds.get(task or self.tasks[0]) not in TOLD):
+            raise ValueError(f"task {task!r} takes no picture with a text")
         said = self.encode_text(texts, task)
         told = torch.tanh(self.across(said))[:, :, None, None] * self.run_stages(images, task=task)
         return self.pool(told) + said

@@ -15,6 +15,7 @@ from fashreg.data.table import Table
 from fashreg.data.transforms import evaluation_transform
 from fashreg.encoder import Encoder
 from fashreg.encoder.fingerprint import steps_fingerprint
+from fashreg.errors import RecipeError
 from fashreg.training.freezing import cut_of
 
 Announce = Callable[[str], None]
@@ -38,8 +39,14 @@ def frozen_features(
 
     views: how many variations of each picture are kept; view v is what epoch v of the dataset shows. preparation:
     what the pictures' preparation depends on beside the input spec, as plain data. Kept under the fingerprints of
-    frozen weights, preparation and pictures; labels do not count.
+    frozen weights, preparation and pictures; labels do not count. RecipeError where they depend on the task.
     """
+    if getattr(encoder.backbone, "tasks", ()):
+        raise RecipeError(
+            "trainer.cache: features keeps what is frozen once for all, and the work of this backbone "
+            f"({type(encoder.backbone).__name__}) depends on the task: --set trainer.cache=none",
+            field="trainer.cache",
+        )
     spec = encoder.input_spec
     key = {
         "steps": steps_fingerprint(encoder.backbone, encoder.head.takes, cut),
