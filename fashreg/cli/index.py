@@ -85,10 +85,14 @@ def add(
     batch_size: Batch = 64,
     set_: SetOption = None,
 ) -> None:
-    """Embed the pictures of a table and add them; without an id column they are numbered on."""
-    from fashreg.jobs.index_changes import add_to_index
+    """Embed the pictures of a table and add them; without an id column they are numbered on.
 
-    print(add_to_index(folder, table, model=model, split=split, batch_size=batch_size, options=set_ or ()))
+    A folder with an index for each of several tasks: to all of them, from one pass of the pictures.
+    """
+    from fashreg.jobs.index_changes import add_to_index
+    from fashreg.jobs.index_several import add_to_indexes
+
+    _change(add_to_index, add_to_indexes, folder, table, model, split, batch_size, set_)
 
 
 @index_app.command("update")
@@ -100,10 +104,35 @@ def update(
     batch_size: Batch = 64,
     set_: SetOption = None,
 ) -> None:
-    """Embed pictures of the index again, and replace what is known of them; matched by id column, else by path."""
-    from fashreg.jobs.index_changes import update_index
+    """Embed pictures of the index again, and replace what is known of them; matched by id column, else by path.
 
-    print(update_index(folder, table, model=model, split=split, batch_size=batch_size, options=set_ or ()))
+    A folder with an index for each of several tasks: in all of them, from one pass of the pictures.
+    """
+    from fashreg.jobs.index_changes import update_index
+    from fashreg.jobs.index_several import update_indexes
+
+    _change(update_index, update_indexes, folder, table, model, split, batch_size, set_)
+
+
+def _change(
+    one: Any,
+    several: Any,
+    folder: Path,
+    table: str,
+    model: str | None,
+    split: str | None,
+    batch_size: int,
+    set_: list[str] | None,
+) -> None:
+    """The change of one index folder, or of all in a folder of them."""
+    from fashreg.jobs.index_tasks import indexes_in
+
+    ours: dict[str, Any] = {"model": model, "split": split, "batch_size": batch_size, "options": set_ or ()}
+    if not indexes_in(folder):
+        print(one(folder, table, **ours))
+        return
+    for name, change in several(folder, table, **ours).items():
+        print(shown(f"{name}: {change}"))
 
 
 @index_app.command("delete")
@@ -138,6 +167,10 @@ def search(
     image: Annotated[
         list[Path] | None, typer.Option(help="Query picture (repeatable); default: four of the gallery, as examples.")
     ] = None,
+    text: Annotated[
+        list[str] | None,
+        typer.Option(help='Words to find (repeatable); beside --image or --id: what is to be other, "but in red".'),
+    ] = None,
     id_: Annotated[
         list[int] | None, typer.Option("--id", help="Ask with a picture of the gallery by its id (repeatable).")
     ] = None,
@@ -168,6 +201,7 @@ def search(
         folder,
         pictures=image or (),
         ids=id_ or (),
+        texts=text or (),
         vectors=vectors,
         k=k,
         where=where,
@@ -177,7 +211,8 @@ def search(
     )
     show(asked, answers, sheet=sheet, html=html, title=f"{folder}", where=where)
     if as_json:
-        found = [{"query": name, "hits": hits} for name, hits in zip(asked.names, answers, strict=True)]
+        rows = zip(asked.names, asked.texts, answers, strict=True)
+        found = [{"query": name, **({"text": said} if said else {}), "hits": hits} for name, said, hits in rows]
         print(json.dumps(found, indent=1))
         return
     for name, hits in zip(asked.names, answers, strict=True):

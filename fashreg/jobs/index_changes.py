@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -38,6 +38,25 @@ class Change:
         return f"{self.count} pictures {self.done}; the index holds {self.total}"
 
 
+@dataclass(frozen=True, eq=False)
+class Pending:
+    """A change that was checked; it lacks the vectors of `rows`. items: what the index will know afterwards."""
+
+    done: Literal["added", "updated"]
+    saved: SavedIndex
+    gallery: Gallery
+    rows: Table
+    ids: list[int]
+    items: pd.DataFrame
+
+    def apply(self, vectors: torch.Tensor) -> Change:
+        """Change the index and write its folder anew. vectors: (N, D) of the rows."""
+        index, ids = self.gallery.index, torch.tensor(self.ids, dtype=torch.int64)
+        (index.add if self.done == "added" else index.update)(vectors, ids)
+        _save(self.saved, self.gallery, self.items)
+        return Change(self.done, len(self.rows), len(self.gallery))
+
+
 def add_to_index(
     folder: str | Path,
     table: Any,
@@ -54,23 +73,8 @@ def add_to_index(
     the index has already, and nothing is added.
     """
     saved = load_index_folder(own_folder(folder))
-    gallery, rows, numbered = _opened(saved, table, model, split, options)
-    ids = rows.ids if not numbered else saved.ids.numpy().max(initial=-1) + 1 + np.arange(len(rows))
-    items = _items(rows, gallery, saved).assign(id=ids)
-    taken = np.isin(ids, saved.ids.numpy())
-    if taken.any():
-        where = np.flatnonzero(taken)
-        raise DataError(
-            f"ids are in {folder} already: {examples(rows.rows[where], [ids[i] for i in where])}. {_UPDATE}"
-        )
-    if rows.boxes is None:
-        known = np.flatnonzero([gallery.id_of(path) >= 0 for path in rows.paths])
-        if len(known):
-            shown = examples(rows.rows[known], [rows.images[i] for i in known])
-            raise DataError(f"pictures are in {folder} already: {shown}. {_UPDATE}")
-    gallery.index.add(_embedded(gallery, rows, batch_size, progress), torch.from_numpy(ids))
-    _save(saved, gallery, pd.concat([gallery.items, items], ignore_index=True))
-    return Change("added", len(rows), len(gallery))
+    pending = adding(saved, *opened(saved, table, model, split, options))
+    return pending.apply(embedded(pending, batch_size, progress))
 
 
 def update_index(
@@ -89,22 +93,8 @@ def update_index(
     index does not hold, and nothing is changed.
     """
     saved = load_index_folder(own_folder(folder))
-    gallery, rows, numbered = _opened(saved, table, model, split, options)
-    known = set(saved.ids.tolist())
-    ids = [gallery.id_of(p) for p in rows.paths] if numbered else [i if i in known else -1 for i in rows.ids.tolist()]
-    strange = [row for row, i in enumerate(ids) if i < 0]
-    if strange:
-        names = [rows.images[row] if numbered else rows.ids[row] for row in strange]
-        shown = examples(rows.rows[strange], names)
-        raise DataError(f"rows are not in {folder}: {shown}. Add them by: fashreg index add {folder} --table TABLE")
-    items = _items(rows, gallery, saved).assign(id=ids)
-    before = gallery.items.set_index("id").loc[ids]
-    for name in set(before.columns) - set(items.columns):
-        items[name] = before[name].tolist()  # what the table does not say stays
-    gallery.index.update(_embedded(gallery, rows, batch_size, progress), torch.tensor(ids, dtype=torch.int64))
-    old = gallery.items[~gallery.items["id"].isin(ids)]
-    _save(saved, gallery, pd.concat([old, items], ignore_index=True))
-    return Change("updated", len(rows), len(gallery))
+    pending = updating(saved, *opened(saved, table, model, split, options))
+    return pending.apply(embedded(pending, batch_size, progress))
 
 
 def delete_from_index(
@@ -148,7 +138,7 @@ def describe_index(folder: str | Path) -> Mapping[str, Any]:
     }
 
 
-def _opened(
+def opened(
     saved: SavedIndex, table: Any, model: Model | None, split: str | None, options: Sequence[str]
 ) -> tuple[Gallery, Table, bool]:
     """The gallery with its encoder, the rows of a table, and whether their ids are only row numbers."""
@@ -156,6 +146,42 @@ def _opened(
     chosen = model if model is not None else saved.extra["model"]
     rows, config = open_table(table, open_model(chosen)[1].data, split=split, options=options, need_label=False)
     return open_gallery(saved, encoder), rows, config.id is None
+
+
+def adding(saved: SavedIndex, gallery: Gallery, rows: Table, numbered: bool) -> Pending:
+    """Rows that come to an index; DataError for ids and pictures that it has."""
+    folder = saved.folder
+    ids = rows.ids if not numbered else saved.ids.numpy().max(initial=-1) + 1 + np.arange(len(rows))
+    items = _items(rows, gallery, saved).assign(id=ids)
+    taken = np.isin(ids, saved.ids.numpy())
+    if taken.any():
+        where = np.flatnonzero(taken)
+        raise DataError(
+            f"ids are in {folder} already: {examples(rows.rows[where], [ids[i] for i in where])}. {_UPDATE}"
+        )
+    if rows.boxes is None:
+        known = np.flatnonzero([gallery.id_of(path) >= 0 for path in rows.paths])
+        if len(known):
+            shown = examples(rows.rows[known], [rows.images[i] for i in known])
+            raise DataError(f"pictures are in {folder} already: {shown}. {_UPDATE}")
+    return Pending("added", saved, gallery, rows, ids.tolist(), pd.concat([gallery.items, items], ignore_index=True))
+
+
+def updating(saved: SavedIndex, gallery: Gallery, rows: Table, numbered: bool) -> Pending:
+    """Rows that replace those of an index; DataError for rows that it does not hold."""
+    folder, known = saved.folder, set(saved.ids.tolist())
+    ids = [gallery.id_of(p) for p in rows.paths] if numbered else [i if i in known else -1 for i in rows.ids.tolist()]
+    strange = [row for row, i in enumerate(ids) if i < 0]
+    if strange:
+        names = [rows.images[row] if numbered else rows.ids[row] for row in strange]
+        shown = examples(rows.rows[strange], names)
+        raise DataError(f"rows are not in {folder}: {shown}. Add them by: fashreg index add {folder} --table TABLE")
+    items = _items(rows, gallery, saved).assign(id=ids)
+    before = gallery.items.set_index("id").loc[ids]
+    for name in set(before.columns) - set(items.columns):
+        items[name] = before[name].tolist()  # what the table does not say stays
+    old = gallery.items[~gallery.items["id"].isin(ids)]
+    return Pending("updated", saved, gallery, rows, ids, pd.concat([old, items], ignore_index=True))
 
 
 def _items(rows: Table, gallery: Gallery, saved: SavedIndex) -> pd.DataFrame:
@@ -168,9 +194,11 @@ def _items(rows: Table, gallery: Gallery, saved: SavedIndex) -> pd.DataFrame:
     return items[[name for name in items if name in gallery.items or not len(gallery.items)]]
 
 
-def _embedded(gallery: Gallery, rows: Table, batch_size: int, progress: bool) -> torch.Tensor:
+def embedded(pending: Pending, batch_size: int, progress: bool) -> torch.Tensor:
+    """The vectors of a change."""
+    gallery = pending.gallery
     assert gallery.encoder is not None
-    return gallery.encoder.embed(rows, batch_size=batch_size, task=gallery.task, progress=progress)
+    return gallery.encoder.embed(pending.rows, batch_size=batch_size, task=gallery.task, progress=progress)
 
 
 def _save(saved: SavedIndex, gallery: Gallery, items: pd.DataFrame) -> None:
