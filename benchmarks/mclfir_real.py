@@ -62,8 +62,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mclfir_cell import Cell, Method, Numbers, Settings, shortened, timed
+from mclfir_cell import Cell, Method, Settings, shortened, timed
 from mclfir_data import ATTRIBUTES, Products
+from mclfir_judge import Numbers
 from mclfir_tables import attributes, cost, difference, final, galleries, show
 from mclfir_whole import key_of, whole
 from products import add_data_argument

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from mclfir_cell import SAMPLER, Cell, Numbers, learner_of, loss_of, trainer_of
+from mclfir_cell import SAMPLER, Cell, learner_of, loss_of, trainer_of
 from mclfir_data import ATTRIBUTES, Products
-from mclfir_judge import Matrix, PictureJudge, untrained
+from mclfir_judge import Matrix, Numbers, PictureJudge, untrained
 
 import fashreg
 from fashreg.values import Experience

@@ -20,7 +20,7 @@ from fashreg.storage import save_encoder
 from fashreg.testing.tiny_run import tiny_encoder_of_tasks
 
 TASKS = ("category", "season")
-ALL = {"progress": False}
+ALL: dict[str, Any] = {"progress": False}
 
 
 @pytest.fixture(scope="module")
