@@ -15,6 +15,8 @@ from typing import Any, Self
 #: Version of the definitions in fashreg.functional.metrics; grows when a metric of an old name gives other numbers.
 DEFINITIONS = 1
 LEAVE_ONE_OUT, QUERIES_AGAINST_GALLERY = "leave-one-out", "queries against gallery"
+PICTURES_AND_TEXTS, COMPOSED = "pictures and texts find each other", "pictures with texts find pictures"
+CLASSES, CAPTIONS = "classes of pictures", "captions of pictures"
 #: Fields that say how a model was asked or what a thing is called, and not what was measured.
 _OUTSIDE_THE_HASH = frozenset({"source", "task", "rerankers"})
 _CORE = "fashreg"
@@ -28,9 +30,9 @@ class Protocol:
 
     name: of the benchmark ("in-shop"), or the rule for a table of one's own. data: fingerprint of the rows. source:
     the table, for display. split: of the table, None for all rows. label, attributes: the columns that made pictures
-    relevant. rule: "leave-one-out" or "queries against gallery". exclusions: pairs that never count: "same-id",
-    "same-source:COLUMN". task: the head that was used. rerankers, evaluators: specs, in order. definitions: version of
-    the metrics' definitions.
+    relevant. rule: "leave-one-out", "queries against gallery", or what else was asked: one of the four below them.
+    exclusions: pairs that never count: "same-id", "same-source:COLUMN". task: the head that was used. rerankers,
+    evaluators: specs, in order. definitions: version of the metrics' definitions.
     """
 
     data: str

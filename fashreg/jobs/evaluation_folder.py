@@ -4,6 +4,7 @@
     evaluation.json          metrics, intervals, slices, counts, protocol
     per_query.safetensors    `ids` (Q,) I64, a (Q,) F64 column a metric, named `metric:NAME`, maybe `groups` (Q,) I64
     neighbours.safetensors   `query_ids` (Q,) I64, `ids` (Q, K) I64, `scores` (Q, K) F32
+    back.safetensors         the same of the other direction, where texts find pictures and pictures texts
     vectors.safetensors      `ids` (N,) I64 and `vectors` (N, D) F32, where they are small
     items.jsonl              one JSON object a picture: id, image, label, attributes
 
@@ -16,23 +17,24 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from torch import Tensor
 
 from fashreg.errors import ModelError
 from fashreg.formats import newer_format_hint
-from fashreg.jobs.evaluation_result import Evaluation, Item, Neighbours, PerQuery, StoredVectors
+from fashreg.jobs.evaluation_result import Evaluation, Item, Neighbours, PerQuery, Sort, StoredVectors
 from fashreg.manifest import MANIFEST, Manifest, read_manifest, verify_folder, write_folder_atomically
 from fashreg.strict_json import parse_json, read_json, write_json
 from fashreg.strict_tensors import read_tensors, write_tensors
 
 KIND = "evaluation"
 _VERSION = 1
-_ABOUT, _PER_QUERY, _NEIGHBOURS, _VECTORS, _ITEMS = (
+_ABOUT, _PER_QUERY, _NEIGHBOURS, _BACK, _VECTORS, _ITEMS = (
     "evaluation.json",
     "per_query.safetensors",
     "neighbours.safetensors",
+    "back.safetensors",
     "vectors.safetensors",
     "items.jsonl",
 )
@@ -44,16 +46,18 @@ Kept = TypeVar("Kept")
 def save_evaluation(evaluation: Evaluation, folder: str | Path) -> Path:
     """Write an evaluation folder, or replace one; killed on the way, the old one stays whole. Returns the folder."""
     check_writable(folder)
-    attribute = None if evaluation.neighbours is None else evaluation.neighbours.attribute
+    near = {_NEIGHBOURS: evaluation.neighbours, _BACK: evaluation.back}
+    about = {"version": _VERSION, **_roles(evaluation.neighbours), **evaluation.as_dict()}
     with write_folder_atomically(Path(folder), kind=KIND) as fresh:
-        write_json(fresh / _ABOUT, {"version": _VERSION, "neighbours_of": attribute, **evaluation.as_dict()})
+        write_json(fresh / _ABOUT, about)
         if (queries := evaluation.per_query) is not None:
             columns = {f"{_METRIC}{name}": column.double() for name, column in queries.values.items()}
             groups = {} if queries.groups is None else {"groups": queries.groups}
             write_tensors(fresh / _PER_QUERY, {"ids": queries.ids, **groups, **columns})
-        if (near := evaluation.neighbours) is not None:
-            tensors = {"query_ids": near.query_ids, "ids": near.ids, "scores": near.scores.float()}
-            write_tensors(fresh / _NEIGHBOURS, tensors)
+        for file, part in near.items():
+            if part is not None:
+                tensors = {"query_ids": part.query_ids, "ids": part.ids, "scores": part.scores.float()}
+                write_tensors(fresh / file, tensors)
         if (stored := evaluation.vectors) is not None:
             write_tensors(fresh / _VECTORS, {"ids": stored.ids, "vectors": stored.vectors.float()})
         if evaluation.items is not None:
@@ -86,9 +90,11 @@ def load_evaluation(folder: str | Path) -> Evaluation:
         raise ModelError(
             f"{path} is not an evaluation of version {_VERSION}, which this version of fashreg reads{hint}"
         )
-    attribute = document.get("neighbours_of")
+    attribute, asks, finds = (document.get(name, usual) for name, usual in _USUAL.items())
     if attribute is not None and not isinstance(attribute, str):
         raise ModelError(f"{path}: neighbours_of is a {type(attribute).__name__}, not the name of an attribute")
+    if asks not in get_args(Sort) or finds not in get_args(Sort):
+        raise ModelError(f"{path}: neighbours_ask and neighbours_find are one of {', '.join(get_args(Sort))}")
     try:
         found = Evaluation.from_dict(document)
     except ValueError as error:
@@ -96,10 +102,20 @@ def load_evaluation(folder: str | Path) -> Evaluation:
     return replace(
         found,
         per_query=_per_query(manifest),
-        neighbours=_neighbours(manifest, attribute),
+        neighbours=_neighbours(manifest, _NEIGHBOURS, attribute, asks, finds),
         items=_items(manifest),
         vectors=_vectors(manifest),
+        back=_neighbours(manifest, _BACK, attribute, finds, asks),
     )
+
+
+#: What evaluation.json says of the neighbours, and what it leaves out where pictures find pictures.
+_USUAL: dict[str, Any] = {"neighbours_of": None, "neighbours_ask": "image", "neighbours_find": "image"}
+
+
+def _roles(near: Neighbours | None) -> dict[str, Any]:
+    said = _USUAL if near is None else dict(zip(_USUAL, (near.attribute, near.asks, near.finds), strict=True))
+    return {name: value for name, value in said.items() if name == "neighbours_of" or value != _USUAL[name]}
 
 
 def evaluation_folder(folder: str | Path) -> Path:
@@ -128,17 +144,18 @@ def _per_query(manifest: Manifest) -> PerQuery | None:
     return _made(manifest, _PER_QUERY, PerQuery, ids, values, groups)
 
 
-def _neighbours(manifest: Manifest, attribute: Any) -> Neighbours | None:
-    if _NEIGHBOURS not in manifest.files:
+def _neighbours(manifest: Manifest, file: str, *roles: Any) -> Neighbours | None:
+    """roles: attribute, and what asks and is found."""
+    if file not in manifest.files:
         return None
-    tensors = read_tensors(manifest.path(_NEIGHBOURS), finite=False)  # -inf pads
-    query_ids = _taken(manifest, _NEIGHBOURS, tensors, "query_ids", "int64", 1)
-    ids = _taken(manifest, _NEIGHBOURS, tensors, "ids", "int64", 2)
-    scores = _taken(manifest, _NEIGHBOURS, tensors, "scores", "float32", 2)
-    _nothing_else(manifest, _NEIGHBOURS, tensors)
+    tensors = read_tensors(manifest.path(file), finite=False)  # -inf pads
+    query_ids = _taken(manifest, file, tensors, "query_ids", "int64", 1)
+    ids = _taken(manifest, file, tensors, "ids", "int64", 2)
+    scores = _taken(manifest, file, tensors, "scores", "float32", 2)
+    _nothing_else(manifest, file, tensors)
     if bool(scores.isnan().any()):
-        raise ModelError(f"{manifest.path(_NEIGHBOURS)} holds NaN")
-    return _made(manifest, _NEIGHBOURS, Neighbours, query_ids, ids, scores, attribute)
+        raise ModelError(f"{manifest.path(file)} holds NaN")
+    return _made(manifest, file, Neighbours, query_ids, ids, scores, *roles)
 
 
 def _vectors(manifest: Manifest) -> StoredVectors | None:

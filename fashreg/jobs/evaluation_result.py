@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from torch import Tensor
 
@@ -13,6 +13,9 @@ from fashreg.protocol import Protocol
 
 Item = dict[str, Any]
 Slice = dict[str, float]  # the metrics of one slice, and its `support`
+#: What a row of the table is in an answer: its picture, its text, both, or the picture that it asks for (its own where
+#: it asks for none).
+Sort = Literal["image", "text", "image+text", "target"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,13 +46,15 @@ class Neighbours:
     """The first answers of each query, after re-ranking if there was any.
 
     query_ids: (Q,) int64. ids: (Q, K) int64, -1 pads. scores: (Q, K) float32, larger is nearer, -inf pads.
-    attribute: whose vectors were searched, None for the labels'.
+    attribute: whose vectors were searched, None for the labels'. asks, finds: what of the rows asks, and is found.
     """
 
     query_ids: Tensor
     ids: Tensor
     scores: Tensor
     attribute: str | None = None
+    asks: Sort = "image"
+    finds: Sort = "image"
 
     def __post_init__(self) -> None:
         if self.ids.shape != self.scores.shape or self.ids.shape[:1] != self.query_ids.shape:
@@ -84,8 +89,10 @@ class Evaluation:
     column -> value -> the metrics of the queries with that value, and their number as `support`.
     model: whose answers these are: `fingerprint` of the encoder, and `repo` and `commit` where it came from the Hub;
     None for vectors of unknown origin.
-    items: a row for each picture (of a large table: for those that asked or answered): id, image, label, attributes.
-    The last four are None where they were not kept.
+    items: a row for each picture (of a large table: for those that asked or answered): id, image, label, attributes,
+    and where they matter text, target, answers (classes with probabilities), written and references (captions).
+    back: the neighbours of the other direction, where texts find pictures (neighbours) and pictures texts.
+    The last five are None where they were not kept.
     """
 
     metrics: dict[str, float]
@@ -100,6 +107,7 @@ class Evaluation:
     neighbours: Neighbours | None = None
     items: list[Item] | None = None
     vectors: StoredVectors | None = None
+    back: Neighbours | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The numbers as plain JSON, without what lies behind them."""
@@ -136,10 +144,8 @@ class Evaluation:
 
     def summary(self) -> str:
         """A few lines for a terminal."""
-        asked, searched = self.counts.get("queries", 0), self.counts.get("gallery", 0)
-        lines = [f"{self.protocol.rule}: {asked} queries, {searched} pictures searched"]
-        if alone := self.counts.get("queries_without_relevant"):
-            lines.append(f"  {alone} queries have no relevant picture and do not count")
+        lines = [f"{self.protocol.rule}: {_sizes(self.counts)}"]
+        lines += [f"  {self.counts[name]} {what}" for name, what in _LEFT_OUT.items() if self.counts.get(name)]
         width = max([16, *(len(name) for name in self.metrics)])
         lines += [f"  {name:<{width}} {value:.4f}{self._interval(name)}" for name, value in self.metrics.items()]
         for column, values in self.slices.items():
@@ -151,6 +157,23 @@ class Evaluation:
             return ""
         low, high = self.intervals[metric]
         return f"  [{low:.4f}, {high:.4f}]"
+
+
+_LEFT_OUT = {
+    "queries_without_relevant": "queries have no relevant picture and do not count",
+    "queries_short_of_candidates": "queries have fewer wrong candidates than asked for",
+    "queries_of_unknown_class": "pictures are of a class that training did not have, and do not count",
+    "pictures_without_text": "pictures have no text to be judged by, and do not count",
+}
+
+
+def _sizes(counts: Mapping[str, int]) -> str:
+    """Who asked, and what was searched."""
+    asked = counts.get("queries", 0)
+    if "gallery" not in counts:
+        return f"{asked} pictures"
+    texts = f" and {counts['texts']} texts" if "texts" in counts else ""
+    return f"{asked} queries, {counts['gallery']} pictures{texts} searched"
 
 
 def _part(document: Mapping[str, Any], name: str) -> Any:

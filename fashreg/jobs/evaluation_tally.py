@@ -13,10 +13,12 @@ from torch import Tensor
 from fashreg.data.table import Table
 from fashreg.functional.uncertainty import bootstrap_intervals
 from fashreg.jobs.evaluation_attributes import OfAttribute, columns, combined
+from fashreg.jobs.evaluation_parts import Found
 from fashreg.jobs.evaluation_question import Question, column_codes
 from fashreg.jobs.evaluation_ranking import Answer
 from fashreg.jobs.evaluation_result import Evaluation, Item, Neighbours, PerQuery, StoredVectors
 from fashreg.jobs.evaluation_slices import ByValue, attribute_slices, codes_by_id, label_slices, merged
+from fashreg.jobs.evaluation_things import targets_of
 from fashreg.protocol import Protocol
 
 _VECTOR_BYTES = 64 * 2**20  # vectors up to this size are kept with an evaluation
@@ -32,6 +34,9 @@ class Tally:
     neighbours: Neighbours | None = None
     vectors: StoredVectors | None = None
     resampled: str | None = None
+    back: Neighbours | None = None
+    said: dict[int, dict[str, Any]] = field(default_factory=dict)
+    _texts: bool = False
     _groups: Tensor | None = None
     _found: dict[int, _Found] = field(default_factory=dict)
     _of_attributes: dict[str, int] = field(default_factory=dict)
@@ -74,16 +79,32 @@ class Tally:
             codes = {attribute: column.of(of.ids) for attribute, of in found.items()}
             column.parts[place] = attribute_slices(evaluator, found, codes)
 
+    def add(self, found: Found, place: int) -> None:
+        """What an evaluator of texts, classes or captions found."""
+        self.rule = self.rule or found.rule
+        self.counts = {**found.counts, **self.counts}
+        self._found[place] = _Found(found.numbers, found.ids, found.values, found.ranges)
+        for column in self._slices.values():
+            column.parts[place] = found.slices(column.of)
+        self._texts = True
+        for i, more in found.said.items():
+            self.said.setdefault(i, {}).update(more)
+        if self.neighbours is None and found.neighbours:
+            self.neighbours, self.vectors = found.neighbours[0], found.vectors
+            self.back = found.neighbours[1] if len(found.neighbours) > 1 else None
+
     def evaluation(self, table: Table, protocol: Protocol, primary: str, *, details: bool) -> Evaluation:
         """Everything together. details: also intervals, and what lies behind the numbers.
 
         Of two evaluators that give a metric of the same name, the one named first has it.
         """
         metrics: dict[str, float] = {}
+        ranges: dict[str, tuple[float, float]] = {}
         columns: dict[str, tuple[Tensor, Tensor]] = {}
         for _, found in sorted(self._found.items()):
             fresh = [name for name in found.numbers if name not in metrics]
             metrics.update({name: found.numbers[name] for name in fresh})
+            ranges.update({name: found.ranges[name] for name in fresh if name in found.ranges})
             columns.update({name: (found.ids, found.values[name]) for name in fresh if name in found.values})
         per_query = _per_query(columns, table, self._groups) if details and columns else None
         return Evaluation(
@@ -91,14 +112,24 @@ class Tally:
             primary=primary,
             protocol=protocol,
             counts=self.counts,
-            intervals={} if per_query is None else _intervals(per_query),
+            intervals={} if per_query is None else _intervals(per_query, ranges),
             resampled=None if per_query is None else self.resampled,
             slices={name: merged(column.parts, column.values) for name, column in self._slices.items()},
             per_query=per_query,
-            neighbours=self.neighbours,
-            items=_items(_shown(table, self.neighbours)) if details else None,
-            vectors=self.vectors,
+            neighbours=self.neighbours if details else None,
+            items=self._items(table) if details else None,
+            vectors=self.vectors if details else None,
+            back=self.back if details else None,
         )
+
+    def _items(self, table: Table) -> list[Item]:
+        shown = _shown(table, self.neighbours, self.back)
+        items = _items(shown)
+        if self._texts:
+            for item, text, target in zip(items, shown.texts or [""] * len(items), targets_of(shown), strict=True):
+                item.update({name: told for name, told in (("text", text), ("target", target)) if told})
+                item.update(self.said.get(item["id"], {}))
+        return items
 
 
 @dataclass(slots=True)
@@ -108,6 +139,7 @@ class _Found:
     numbers: dict[str, float]
     ids: Tensor
     values: dict[str, Tensor]
+    ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -142,17 +174,25 @@ def _per_query(columns: Mapping[str, tuple[Tensor, Tensor]], table: Table, group
     return PerQuery(ids, values, None if groups is None else codes_by_id(torch.from_numpy(table.ids), groups, ids))
 
 
-def _intervals(per_query: PerQuery) -> dict[str, tuple[float, float]]:
-    values = torch.stack(list(per_query.values.values()), 1)
-    found = bootstrap_intervals(values, groups=per_query.groups).tolist()
-    return {name: (low, high) for name, (low, high) in zip(per_query.values, found, strict=True)}
+def _intervals(per_query: PerQuery, ranges: Mapping[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
+    """Of each metric, within what it can be."""
+    intervals: dict[str, tuple[float, float]] = {}
+    for bounds in dict.fromkeys([(0.0, 1.0), *ranges.values()]):
+        names = [name for name in per_query.values if ranges.get(name, (0.0, 1.0)) == bounds]
+        if names:
+            values = torch.stack([per_query.values[name] for name in names], 1)
+            found = bootstrap_intervals(values, groups=per_query.groups, bounds=bounds).tolist()
+            intervals.update({name: (low, high) for name, (low, high) in zip(names, found, strict=True)})
+    return {name: intervals[name] for name in per_query.values}
 
 
-def _shown(table: Table, neighbours: Neighbours | None, most: int = _ITEMS) -> Table:
+def _shown(table: Table, neighbours: Neighbours | None, back: Neighbours | None = None, *, most: int = _ITEMS) -> Table:
     """The rows to keep as items: all, or of a large table those that asked and their first answers."""
     if len(table) <= most or neighbours is None:
         return table
-    return table.take(np.isin(table.ids, torch.cat([neighbours.query_ids, neighbours.ids.flatten()]).numpy()))
+    near = [part for part in (neighbours, back) if part is not None]
+    kept = torch.cat([ids.flatten() for part in near for ids in (part.query_ids, part.ids)])
+    return table.take(np.isin(table.ids, kept.numpy()))
 
 
 def _items(table: Table) -> list[Item]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from fashreg.config import Recipe, read_data
 from fashreg.config_data import DataConfig
+from fashreg.config_tasks import TaskConfig
 from fashreg.data.table import Table, read_table
 from fashreg.encoder import Encoder
 from fashreg.errors import ModelError
@@ -21,11 +22,15 @@ Model = str | Path | Encoder
 
 @dataclass(frozen=True)
 class Trained:
-    """How a model was trained, as far as its folder says: how its table was read, what re-ranked and what judged it."""
+    """How a model was trained, as far as its folder says: how its table was read, what re-ranked and what judged it.
+
+    tasks: its parts of the recipe, by name, where it learned several.
+    """
 
     data: DataConfig | None = None
     evaluators: tuple[Any, ...] = ("retrieval",)
     rerankers: tuple[Any, ...] = ()
+    tasks: Mapping[str, TaskConfig] = field(default_factory=dict)
 
 
 def open_model(model: Model) -> tuple[Encoder, Trained]:
@@ -39,7 +44,7 @@ def open_model(model: Model) -> tuple[Encoder, Trained]:
         recipe = Recipe.model_validate(read_provenance(folder).get("recipe"))
     except ValueError:
         return encoder, Trained()
-    return encoder, Trained(recipe.data, tuple(recipe.evaluators), tuple(recipe.rerankers))
+    return encoder, Trained(recipe.data, tuple(recipe.evaluators), tuple(recipe.rerankers), recipe.tasks or {})
 
 
 def _check_folder(folder: Path) -> None:
