@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -31,21 +31,25 @@ def push(
     ] = None,
     message: Annotated[str | None, typer.Option(help="Title of the commit.")] = None,
     create_pr: Annotated[bool, typer.Option("--create-pr", help="As a pull request, for its owner to merge.")] = False,
+    base: Annotated[
+        str | None,
+        typer.Option(
+            metavar="USER/NAME[@REV]", help="Model on the Hub: only what differs from it is pushed (adapters)."
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Push a folder to the Hub as one commit: checked first, and all of it or nothing; strangers' files stay."""
-    from fashreg.hub.push import push as run
+    how: dict[str, Any] = {"private": private, "revision": revision, "part": part, "include": include or ()}
+    how |= {"commit_message": message, "create_pr": create_pr}
+    if base is None:
+        from fashreg.hub.push import push as run
 
-    done = run(
-        folder,
-        repo,
-        private=private,
-        revision=revision,
-        part=part,
-        include=include or (),
-        commit_message=message,
-        create_pr=create_pr,
-    )
+        done = run(folder, repo, **how)
+    else:
+        from fashreg.jobs.pushing import push_on_base
+
+        done = push_on_base(folder, repo, base=base, **how)
     if as_json:
         print(json.dumps(asdict(done), indent=1))
         return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +90,13 @@ def write_card(
             if not (fresh / name).exists():
                 place_file(target / name, fresh / name)
     return target / CARD
+
+
+def card_on_base(folder: str | Path, config: ModelConfig) -> str:
+    """The card of a model as `card_text` gives it, for a config that names a base."""
+    subject = replace(_subject(folder, None, None, None), config=config)
+    _check_nothing_is_forgotten(subject)
+    return _text(subject, picture=PICTURE in subject.manifest.files)
 
 
 def measured_of(evaluation: Evaluation) -> Measured:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from fashreg.values import InputSpec
 from fashreg_famevil.decoding import Ends, beam, greedy
+from fashreg_famevil.kinds import ACROSS, able, checked_new, known
 from fashreg_famevil.model import AdaptedCLIP
 from fashreg_famevil.models import plain_clip, seeded
 from fashreg_famevil.stages import stage_modules
@@ -19,13 +20,6 @@ from fashreg_famevil.tokens import tokens_of
 from fashreg_famevil.weights import load_weights, tag_of
 
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
-#: Kind of task -> the towers that ask the other one in it.
-ACROSS: dict[str, tuple[str, ...]] = {
-    "cross-modal": (),
-    "composed": ("image", "text"),
-    "classification": ("image", "text"),
-    "captioning": ("text",),
-}
 
 
 class FameViLBackbone(nn.Module):
@@ -119,8 +113,7 @@ class FameViLBackbone(nn.Module):
 
     def add_task(self, name: str, kind: str) -> None:
         """Fresh adapters for a new task, and the way across that its kind walks; the others stay as they are."""
-        if kind not in ACROSS:
-            raise ValueError(f"task {name!r} is of kind {kind!r}; the kinds are {', '.join(ACROSS)}")
+        checked_new(name, kind, self.kinds)
         if kind == "captioning" and not self.cross_attention:
             raise ValueError(f"task {name!r} writes captions, which needs cross_attention: true: words ask the picture")
         with seeded(self.seed, "all tasks" if self.task_adapters == "one" else name):
@@ -132,7 +125,7 @@ class FameViLBackbone(nn.Module):
 
     def modules_of(self, task: str) -> list[nn.Module]:
         """What this task uses and not every task must: its adapters, and the way across where its kind walks it."""
-        adapters = self.trunk.adapters_of(self._task(task))
+        adapters = self.trunk.adapters_of(known(task, self.kinds))
         across = [self.trunk.cross[side] for side in ACROSS[self.kinds[task]] if side in self.trunk.cross]
         return [*([] if adapters is None else [adapters]), *across]
 
@@ -145,7 +138,7 @@ class FameViLBackbone(nn.Module):
     def run_stages(self, x: Tensor, start: int = 0, stop: int | None = None, task: str | None = None) -> Tensor:
         """Stages start..stop-1; tokens (B, N, d) travel between them. start = 0 takes pictures."""
         stop = len(self.stages) if stop is None else stop
-        task = self._task(task)
+        task = known(task, self.kinds)
         if start >= stop:
             return x
         if start == 0:
@@ -171,15 +164,16 @@ class FameViLBackbone(nn.Module):
 
     def encode_text(self, texts: Sequence[str], task: str | None = None) -> Tensor:
         """B texts -> (B, E), not normalised."""
-        return self.trunk.text(self.tokenize(texts), self._task(task))
+        return self.trunk.text(self.tokenize(texts), known(task, self.kinds))
 
     def compose(self, images: Tensor, texts: Sequence[str], task: str | None = None) -> Tensor:
-        """(B, 3, H, W) and B texts -> f_v + f_t (B, E), for tasks of kind composed and classification."""
+        """(B, 3, H, W) and B texts -> f_v + f_t (B, E). Towers do not see one another where the kind has no way."""
         if len(images) != len(texts):
             raise ValueError(f"{len(images)} pictures and {len(texts)} texts: one text for each picture")
-        task = self._of_kind(task, ("composed", "classification"), "take a picture with a text")
         self._check_size(images)
-        one, other = self.trunk.fused(images, self.tokenize(texts), task)
+        task = known(task, self.kinds)
+        across = len(ACROSS[self.kinds[task]]) == 2 if task is not None else False
+        one, other = self.trunk.fused(images, self.tokenize(texts), task, across=across)
         return one + other
 
     # ---- captions ----
@@ -203,7 +197,7 @@ class FameViLBackbone(nn.Module):
 
         beams: 1 = the likeliest token at each place. length: most tokens, without start and end; None: what fits.
         """
-        task = self._of_kind(task, ("captioning",), "write captions")
+        task = able(task, self.kinds, ("captioning",), "write captions")
         self._check_size(images)
         with torch.no_grad():
             memory = self.trunk.memory(images, task)
@@ -225,32 +219,6 @@ class FameViLBackbone(nn.Module):
     @property
     def _device(self) -> torch.device:
         return next(self.parameters()).device
-
-    def _task(self, task: str | None) -> str | None:
-        """The task that is meant: the one there is, None where there is none."""
-        if task is None and len(self.tasks) > 1:
-            raise ValueError(f"this trunk serves several tasks; say which: task=one of {', '.join(self.tasks)}")
-        if task is None:
-            return self.tasks[0] if self.tasks else None
-        self.trunk.adapters_of(task)  # says what is near
-        return task
-
-    def _of_kind(self, task: str | None, kinds: tuple[str, ...], what: str) -> str:
-        """The task that is meant, which must be of one of the kinds."""
-        able = [name for name, kind in self.kinds.items() if kind in kinds]
-        if task is None and len(able) == 1:
-            return able[0]
-        if task in able and task is not None:
-            return task
-        if task is not None:
-            self._task(task)
-        whose = (
-            f"task {task!r} is of kind {self.kinds[task]} and does" if task else "say which task: without, this does"
-        )
-        can = (
-            f"those that do: {', '.join(able)}" if able else f"no task here does; add one of kind {' or '.join(kinds)}"
-        )
-        raise ValueError(f"{whose} not {what}; {can}")
 
     def _check_size(self, images: Tensor) -> None:
         if images.shape[-2:] != self.input_spec.size:

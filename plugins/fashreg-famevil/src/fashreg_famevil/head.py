@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from difflib import get_close_matches
 from typing import Annotated, Any, Literal
 
 import torch
@@ -11,9 +10,8 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
+from fashreg_famevil.kinds import able, checked_new, known
 from fashreg_famevil.models import seeded
-
-KINDS = ("cross-modal", "composed", "classification", "captioning")
 
 
 class FameViLHead(nn.Module):
@@ -70,10 +68,9 @@ class FameViLHead(nn.Module):
         """Names of the tasks, in the order of adding."""
         return tuple(self.kinds)
 
-    def add_task(self, name: str, kind: str, *, classes: Sequence[str] | None = None) -> None:
+    def add_task(self, name: str, kind: str = "cross-modal", *, classes: Sequence[str] | None = None) -> None:
         """What a new task has of its own; the others stay as they are. A known name raises ValueError."""
-        if not name or name in self.kinds:
-            raise ValueError(f"a task needs a new name, not {name!r}; there are {', '.join(self.tasks) or 'none yet'}")
+        checked_new(name, kind, self.kinds)
         with seeded(self.seed, name):
             made = self._made(name, kind, list(classes or ()))
         self.heads[_key(name)] = made.to(self._place).train(self.training)
@@ -82,8 +79,6 @@ class FameViLHead(nn.Module):
             self.classes = {**self.classes, name: list(classes or ())}
 
     def _made(self, name: str, kind: str, classes: list[str]) -> nn.Module:
-        if kind not in KINDS:
-            raise ValueError(f"task {name!r} is of kind {kind!r}; the kinds are {', '.join(KINDS)}")
         if kind == "classification":
             if len(set(classes)) != len(classes) or not classes:
                 raise ValueError(
@@ -98,50 +93,33 @@ class FameViLHead(nn.Module):
 
     def forward(self, features: Tensor, task: str | None = None) -> Tensor:
         """(B, E) -> rows of length 1 (B, E), in full precision. Raises ValueError for an unknown task."""
-        if task is not None or len(self.kinds) > 1:
-            self._kind(task)
+        known(task, self.kinds)
         return F.normalize(features.float() if features.dtype in (torch.half, torch.bfloat16) else features, dim=1)
 
     def scale_of(self, task: str | None = None) -> Tensor:
         """a, (1,), of a task of kind cross-modal or composed."""
-        found: Any = self._own(task, ("cross-modal", "composed"), "has a scale")
+        found: Any = self._own(task, ("cross-modal", "composed"), "compare rows")
         value: Tensor = found.value
         return value
 
     def classify(self, features: Tensor, task: str | None = None) -> Tensor:
         """(B, E) as they come from the trunk -> logits (B, C), in the order of `classes[task]`."""
-        logits: Tensor = self._own(task, ("classification",), "tells classes apart")(features)
+        logits: Tensor = self._own(task, ("classification",), "tell classes apart")(features)
         return logits
 
     def words(self, hidden: Tensor, task: str | None = None) -> Tensor:
         """(..., text_dim) hidden states -> logits (..., V) of the next token."""
-        logits: Tensor = self._own(task, ("captioning",), "writes captions")(hidden)
+        logits: Tensor = self._own(task, ("captioning",), "write captions")(hidden)
         return logits
 
     def head_of(self, task: str) -> nn.Module:
         """The module that is this task's own. Raises ValueError for an unknown task."""
-        self._kind(task)
-        found: nn.Module = self.heads[_key(task)]
+        found: nn.Module = self.heads[_key(str(known(task, self.kinds)))]
         return found
-
-    def _kind(self, task: str | None) -> str:
-        if task in self.kinds and task is not None:
-            return self.kinds[task]
-        known = ", ".join(self.tasks) or "none yet"
-        if task is None:
-            raise ValueError(f"this head serves several tasks; say which: task=one of {known}")
-        near = get_close_matches(task, self.tasks, n=1)
-        raise ValueError(f"no task {task!r}; " + (f"did you mean {near[0]!r}?" if near else f"the tasks are {known}"))
 
     def _own(self, task: str | None, kinds: tuple[str, ...], what: str) -> nn.Module:
         """The module of a task that must be of one of these kinds; the only one there is where none is named."""
-        able = [name for name, kind in self.kinds.items() if kind in kinds]
-        if task is None and len(able) == 1:
-            task = able[0]
-        if self._kind(task) not in kinds:
-            others = f"; {', '.join(able)} does" if able else "; no task here does"
-            raise ValueError(f"task {task!r} is of kind {self._kind(task)}, which does not: it {what}{others}")
-        return self.head_of(str(task))
+        return self.head_of(able(task, self.kinds, kinds, what))
 
 
 class Scale(nn.Module):
