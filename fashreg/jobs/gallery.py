@@ -13,8 +13,10 @@ import torch
 from torch import Tensor
 
 from fashreg.encoder import Encoder
+from fashreg.encoder.asked import Texts
 from fashreg.errors import DataError, ModelError
 from fashreg.interfaces import Index
+from fashreg.jobs.index_model import check_question
 from fashreg.jobs.reranking import rerankers_of, search_and_rerank
 from fashreg.jobs.where import Where, ids_where
 
@@ -37,23 +39,29 @@ class Gallery:
 
     def search(
         self,
-        queries: Any,
+        queries: Any = None,
         k: int = 10,
         *,
+        texts: Texts | None = None,
         where: Where | None = None,
         rerank: Any = None,
         batch_size: int = 64,
     ) -> list[list[Hit]]:
         """The k nearest pictures of each query, best first: dicts with id, score, image, label and what else is known.
 
-        queries: paths, PIL images or a DataFrame. k larger than the gallery gives the whole gallery. A path that is
-        itself in the gallery leaves itself out. where: search only pictures of which this holds: "category=dress",
+        queries: paths, PIL images or a DataFrame. texts: what to find, in words; beside queries, each picture is
+        changed as its text says ("but in red"), where one picture is for all texts and one text for all pictures. The
+        task of the gallery must be one that is asked so. k larger than the gallery gives the whole gallery. A path that
+        is itself in the gallery leaves itself out. where: search only pictures of which this holds: "category=dress",
         several such (all must hold), or {"category": ["dress", "skirt"]}. rerank: one reranker or several, as names,
         mappings or objects; scores are then those of the last one.
         """
         _check_k(k)
-        vectors = self.embed(queries, batch_size=batch_size)
+        if isinstance(queries, str | Path):
+            queries = [queries]
+        vectors = self.embed(queries, texts=texts, batch_size=batch_size)
         own = [self.id_of(query) for query in queries] if isinstance(queries, Sequence) else [-1] * len(vectors)
+        own = own * len(vectors) if len(own) == 1 else own
         return self.search_vectors(vectors, k, query_ids=torch.tensor(own), where=where, rerank=rerank)
 
     def search_ids(self, ids: Sequence[int], k: int = 10, *, where: Where | None = None, rerank: Any = None) -> Any:
@@ -85,11 +93,13 @@ class Gallery:
             for ids, scores in zip(found.ids.tolist(), found.scores.tolist(), strict=True)
         ]
 
-    def embed(self, pictures: Any, *, batch_size: int = 64) -> Tensor:
-        """Embeddings (Q, D) of pictures, as the gallery's own were made."""
+    def embed(self, pictures: Any = None, *, texts: Texts | None = None, batch_size: int = 64) -> Tensor:
+        """Embeddings (Q, D) of pictures, as the gallery's own were made; of texts, or of both together."""
         if self.encoder is None:
             raise ModelError("this index was opened without its model: ask by id or vector, or open it with the model")
-        return self.encoder.embed(pictures, batch_size=batch_size, task=self.task)
+        if texts is not None:
+            check_question(self.encoder, self.task, "texts" if pictures is None else "both")
+        return self.encoder.embed(pictures, texts=texts, batch_size=batch_size, task=self.task)
 
     def vectors_of(self, ids: Tensor) -> Tensor:
         """Stored vectors (n, D) of pictures of the gallery."""

@@ -28,6 +28,7 @@ figcaption small { display: block; color: var(--faint); }
 .frame { width: 176px; height: 176px; display: grid; place-items: center; border: 4px solid var(--other); }
 .same .frame { border-color: var(--same); } .query .frame { border-color: transparent; }
 .frame img { max-width: 176px; max-height: 176px; } .gap { color: var(--faint); text-align: center; }
+p.said { font-size: 15px; font-style: italic; margin: 0; padding: 4px; overflow-wrap: anywhere; }
 """.strip()
 
 
@@ -38,19 +39,23 @@ def write_hits_page(
     answers: Sequence[Sequence[Mapping[str, Any]]],
     *,
     labels: Sequence[str | None] | None = None,
+    texts: Sequence[str | None] | None = None,
     title: str = "",
     where: Any = None,
 ) -> Path:
     """Write the page; it appears whole or not at all.
 
-    names, pictures: of each query (None for a bare vector). answers: hits of `Gallery.search`. labels: the query's
-    label where known; hits of the same label get a green frame. A picture that cannot be read leaves a gap.
+    names, pictures: of each query (None for a bare vector, and for a text alone). answers: hits of `Gallery.search`.
+    labels: the query's label where known; hits of the same label get a green frame. texts: what was asked in words. A
+    picture that cannot be read leaves a gap.
     """
     thumbnails: dict[str, str] = {}
-    known = labels or [None] * len(names)
+    none = [None] * len(names)
     rows = [
-        _section(name, picture, label, hits, thumbnails)
-        for name, picture, label, hits in zip(names, pictures, known, answers, strict=True)
+        _section(name, picture, label, text, hits, thumbnails)
+        for name, picture, label, text, hits in zip(
+            names, pictures, labels or none, texts or none, answers, strict=True
+        )
     ]
     about = f"{len(names)} queries, {sum(map(len, answers))} hits; nearest first"
     if where:
@@ -76,13 +81,23 @@ def write_hits_page(
 
 
 def _section(
-    name: str, picture: Path | None, label: str | None, hits: Sequence[Mapping[str, Any]], thumbnails: dict[str, str]
+    name: str,
+    picture: Path | None,
+    label: str | None,
+    text: str | None,
+    hits: Sequence[Mapping[str, Any]],
+    thumbnails: dict[str, str],
 ) -> str:
-    shown = [_hit(rank, hit, label, thumbnails) for rank, hit in enumerate(hits, start=1)]
-    caption = f"query<small>{html.escape(Path(name).name if picture else name)}</small>"
+    shown = [_hit(rank, hit, label if text is None else None, thumbnails) for rank, hit in enumerate(hits, start=1)]
+    told = f'<p class="said">{html.escape(text)}</p>' if text else ""
+    named = "" if text and not picture else f"<small>{html.escape(Path(name).name if picture else name)}</small>"
+    if picture and text:
+        named = f"<small>{html.escape(picture.name)}</small>{told}"
+    caption = f"query{named}"
     if label:
         caption += f"<small>{html.escape(label)}</small>"
-    asked = f'<figure class="query">{_frame(picture, name, thumbnails)}<figcaption>{caption}</figcaption></figure>'
+    frame = f'<div class="frame">{told}</div>' if told and picture is None else _frame(picture, name, thumbnails)
+    asked = f'<figure class="query">{frame}<figcaption>{caption}</figcaption></figure>'
     return f"<section>\n{asked}\n<ol>\n{''.join(shown) or '<li>no hits</li>'}</ol>\n</section>\n"
 
 

@@ -10,27 +10,52 @@ import os
 from typing import Any
 
 from fashreg.encoder import Encoder
+from fashreg.encoder.questions import Question, answering, kinds_of
 from fashreg.errors import ModelError
 from fashreg.hub.address import is_address
 from fashreg.indexes.folder import SavedIndex
 from fashreg.jobs.opening import Model, open_model
 
 _LONGEST = 4096  # letters of a path
+_HOW = {"cross-modal": "(asked with a text)", "composed": "(asked with a picture and a text)"}
 
 
 def task_of(encoder: Encoder, task: str | None, *, several: str = "") -> str | None:
-    """The task that is meant: the one named, or the only one there is. A head without tasks takes any name.
+    """The task that is meant: the one named, or the only one that finds pictures. A head without tasks takes any name.
 
     several: what else to type where a head has several and none is named. ModelError for a task that is not there.
     """
     tasks = encoder.head.tasks
     if not tasks or task in tasks:
         return task
-    if task is None and len(tasks) == 1:
-        return str(tasks[0])
-    if task is None:
+    if task is not None:
+        raise ModelError(f"this model has no task {task!r}; it has {', '.join(tasks)}")
+    finding = finding_tasks(encoder)
+    if len(finding) == 1 or len(tasks) == 1:
+        return (*finding, *tasks)[0]
+    if not kinds_of(encoder):
         raise ModelError(f"this model serves several tasks ({', '.join(tasks)}): say which, --task {tasks[0]}{several}")
-    raise ModelError(f"this model has no task {task!r}; it has {', '.join(tasks)}")
+    if not finding:
+        raise ModelError(f"no task of this model finds pictures ({', '.join(tasks)}): say whose vectors, --task NAME")
+    told = ", ".join(f"--task {name} {_HOW[kinds_of(encoder)[name]]}" for name in finding)
+    raise ModelError(f"this model finds pictures in several ways: say which, {told}{several}")
+
+
+def finding_tasks(encoder: Encoder) -> list[str]:
+    """The tasks that pictures are found with: all of a head's, or those of such kinds where tasks have kinds."""
+    return answering(encoder, "pictures") if kinds_of(encoder) else list(encoder.head.tasks)
+
+
+def check_question(encoder: Encoder, task: str | None, question: Question) -> None:
+    """ModelError, with what to type, where the task of an index does not answer a question that another task would."""
+    kind, able = kinds_of(encoder).get(task or ""), answering(encoder, question)
+    if kind is None or task in able or not able:
+        return
+    what = "a text alone" if question == "texts" else "a picture and a text together"
+    raise ModelError(
+        f"this index is of the task {task!r}, which is not asked with {what}; its task {able[0]!r} is: build an index "
+        f"of that, fashreg index build MODEL --table TABLE --task {able[0]} --out FOLDER"
+    )
 
 
 def stamped(encoder: Encoder, task: str | None) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from fashreg.indexes.folder import SavedIndex, fill_index, save_index
 from fashreg.indexes.recall import exact_ids, recall_of, sample_rows
 from fashreg.interfaces import Index
 from fashreg.jobs.gallery import Gallery
-from fashreg.jobs.index_model import encoder_of, saved_task, stamped, task_of
+from fashreg.jobs.index_model import encoder_of, finding_tasks, saved_task, stamped, task_of
 from fashreg.jobs.index_opening import open_index
 from fashreg.jobs.index_tasks import folders_for, tasks_of
 from fashreg.jobs.opening import Model, open_model, open_table
@@ -82,14 +82,14 @@ def build_indexes(
 ) -> dict[str, Gallery]:
     """An index for each task of a model: pictures pass the trunk once for all of them, as far as memory allows.
 
-    tasks: which, default all that the head serves. out: a folder, in which each task gets an index folder of its own,
+    tasks: which, default all that find pictures. out: a folder, in which each task gets an index folder of its own,
     called after it (`/` and its like as %2F). index: name, spec or class. The rest, and what each index is, as in
     `build_index`; `load_index(OUT/TASK)` opens one.
     """
     if not isinstance(index, str | Mapping | type):
         raise ValueError("an index object holds the vectors of one task: give the name of an index, a spec or a class")
     encoder, trained = open_model(model)
-    wanted = tasks_of(encoder, tasks)
+    wanted = tasks_of(encoder, tasks if tasks is not None or not encoder.head.tasks else finding_tasks(encoder))
     folders = None if out is None else folders_for(Path(out), wanted)
     rows, _ = open_table(table, trained.data, split=split, options=options, need_label=False)
     items = items_of(rows, keep)

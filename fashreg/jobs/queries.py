@@ -1,9 +1,9 @@
-"""Questions to a gallery: pictures, pictures of the gallery by id, and vectors from a file."""
+"""Questions to a gallery: pictures, pictures of the gallery by id, texts, and vectors from a file."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fashreg.encoder.questions import paired
 from fashreg.errors import DataError, ModelError
 from fashreg.indexes.folder import SavedIndex
 from fashreg.jobs.gallery import Gallery, Hit
@@ -20,37 +21,68 @@ from fashreg.strict_tensors import read_header, read_metadata, read_tensors
 
 @dataclass(frozen=True, eq=False)
 class Asked:
-    """Queries, each with name, picture and label (None where there is none), vector and own id (-1 for none)."""
+    """Queries, each with name, picture, text and label (None where there is none), vector and own id (-1 for none)."""
 
     names: list[str]
     pictures: list[Path | None]
     labels: list[str | None]
     vectors: Tensor
     ids: Tensor
+    texts: list[str | None]
 
     def search(self, gallery: Gallery, k: int, *, where: Where | None = None, rerank: Any = None) -> list[list[Hit]]:
         """The hits of each query."""
         return gallery.search_vectors(self.vectors, k, query_ids=self.ids, where=where, rerank=rerank)
 
 
+@dataclass(frozen=True)
+class _Query:
+    name: str
+    picture: Path | None = None
+    text: str | None = None
+    own: int = -1
+
+
 def ask(
-    gallery: Gallery, pictures: Sequence[Path] = (), ids: Sequence[int] = (), vectors: Tensor | None = None
+    gallery: Gallery,
+    pictures: Sequence[Path] = (),
+    ids: Sequence[int] = (),
+    vectors: Tensor | None = None,
+    texts: Sequence[str] = (),
 ) -> Asked:
-    """Queries in this order: pictures, ids, vectors."""
-    names = [str(p) for p in pictures] + [f"id {i}" for i in ids]
-    shown: list[Path | None] = list(pictures)
-    own = [gallery.id_of(p) for p in pictures] + list(ids)
-    parts = [gallery.embed(list(pictures))] if pictures else []
-    if ids:
-        parts.append(gallery.vectors_of(torch.tensor(list(ids), dtype=torch.int64)))
-        shown += [gallery.picture_of(i) for i in ids]
+    """Queries in this order: pictures, ids, or texts, then vectors.
+
+    Texts beside pictures or ids belong to them, one each, or one for all of the others.
+    """
+    stored = [gallery.vectors_of(torch.tensor(list(ids), dtype=torch.int64))] if ids else []  # says which are unknown
+    seen = [_Query(str(p), p, own=gallery.id_of(p)) for p in pictures]
+    seen += [_Query(f"id {i}", gallery.picture_of(i), own=i) for i in ids]
+    if texts:
+        queries, parts = _told(gallery, seen, texts)
+    else:
+        queries, parts = seen, [*([gallery.embed(list(pictures))] if pictures else []), *stored]
     if vectors is not None:
-        names += [f"vector {row}" for row in range(len(vectors))]
-        shown += [None] * len(vectors)
-        own += [-1] * len(vectors)
+        queries = [*queries, *(_Query(f"vector {row}") for row in range(len(vectors)))]
         parts.append(vectors.float())
-    labels = [None if picture is None else gallery.label_of(picture) for picture in shown]
-    return Asked(names, shown, labels, torch.cat(parts), torch.tensor(own, dtype=torch.int64))
+    labels = [None if query.picture is None else gallery.label_of(query.picture) for query in queries]
+    own = torch.tensor([query.own for query in queries], dtype=torch.int64)
+    shown = [query.picture for query in queries]
+    return Asked([q.name for q in queries], shown, labels, torch.cat(parts), own, [q.text for q in queries])
+
+
+def _told(gallery: Gallery, seen: list[_Query], texts: Sequence[str]) -> tuple[list[_Query], list[Tensor]]:
+    """Queries of texts alone, or of pictures each with its text, and their vectors."""
+    if not all(text.strip() for text in texts):
+        raise DataError("a text to ask with is empty")
+    if not seen:
+        return [_Query(f'"{text}"', text=text) for text in texts], [gallery.embed(texts=list(texts))]
+    try:
+        said = paired(len(seen), texts)
+    except ValueError as error:
+        raise DataError(str(error)) from None
+    seen = seen * len(said) if len(seen) == 1 else seen
+    queries = [replace(q, name=f'{q.name} + "{text}"', text=text) for q, text in zip(seen, said, strict=True)]
+    return queries, [gallery.embed([query.picture for query in queries], texts=said)]
 
 
 def read_vectors(path: Path, saved: SavedIndex, *, across: bool = False) -> Tensor:

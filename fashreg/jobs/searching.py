@@ -23,6 +23,7 @@ def search_folder(
     *,
     pictures: Sequence[Path] = (),
     ids: Sequence[int] = (),
+    texts: Sequence[str] = (),
     vectors: Path | None = None,
     k: int = 10,
     where: Where | None = None,
@@ -30,18 +31,19 @@ def search_folder(
     rerank: Any = None,
     across: bool = False,
 ) -> tuple[Asked, list[list[Hit]]]:
-    """Ask an index folder with pictures, ids of its own pictures, and vectors; with examples of its own by default.
+    """Ask an index folder with pictures, ids of its own pictures, texts, vectors; with examples of its own by default.
 
-    The model is opened only when a picture must be embedded, or when it is named. across: it may be another one than
+    texts: alone, or with the pictures and ids, each changed as its text says. The model is opened only when something
+    must be embedded, or when it is named. across: it may be another one than
     the index's; vectors from a file then may be anyone's.
     """
     saved = open_index(folder)
-    needed = bool(pictures) or model is not None or not (ids or vectors)
+    needed = bool(pictures or texts) or model is not None or not (ids or vectors)
     gallery = open_gallery(saved, encoder_of(saved, model, across=across) if needed else None)
     stored = None if vectors is None else read_vectors(vectors, saved, across=across)
-    if not (pictures or ids or vectors):
+    if not (pictures or ids or texts or vectors):
         pictures = gallery.examples(_EXAMPLES)
-    asked = ask(gallery, pictures, ids, stored)
+    asked = ask(gallery, pictures, ids, stored, texts)
     return asked, asked.search(gallery, k, where=where, rerank=rerank)
 
 
@@ -56,6 +58,7 @@ def show(
 ) -> None:
     """Write the pages that were asked for."""
     if sheet is not None:
-        write_sheet(sheet, asked.pictures, answers, labels=asked.labels)
+        write_sheet(sheet, asked.pictures, answers, labels=asked.labels, texts=asked.texts)
     if html is not None:
-        write_hits_page(html, asked.names, asked.pictures, answers, labels=asked.labels, title=title, where=where)
+        known = {"labels": asked.labels, "texts": asked.texts}
+        write_hits_page(html, asked.names, asked.pictures, answers, **known, title=title, where=where)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,10 @@ def write_sheet(
     answers: Sequence[Sequence[dict[str, Any]]],
     *,
     labels: Sequence[str | None] | None = None,
+    texts: Sequence[str | None] | None = None,
 ) -> Path:
     """Draw queries with their hits, as `draw_sheet` does, and save a PNG."""
-    sheet = draw_sheet(queries, answers, labels=labels)
+    sheet = draw_sheet(queries, answers, labels=labels, texts=texts)
     out = Path(path)
     out.parent.mkdir(parents=True, exist_ok=True)
     sheet.save(out, format="PNG")
@@ -30,12 +32,17 @@ def write_sheet(
 
 
 def draw_sheet(
-    queries: Sequence[Any], answers: Sequence[Sequence[dict[str, Any]]], *, labels: Sequence[str | None] | None = None
+    queries: Sequence[Any],
+    answers: Sequence[Sequence[dict[str, Any]]],
+    *,
+    labels: Sequence[str | None] | None = None,
+    texts: Sequence[str | None] | None = None,
 ) -> Image.Image:
     """Queries (left) and their hits (right, best first).
 
-    queries: pictures (path or PIL image; None leaves the place empty). answers: hits of `Gallery.search`. labels: the
-    query's label where known: hits of the same label get a green frame, others a grey one.
+    queries: pictures (path or PIL image; None leaves the place to the text). answers: hits of `Gallery.search`. labels:
+    the query's label where known: hits of the same label get a green frame, others a grey one. texts: what was asked in
+    words; with a picture they stand under it, and no hit is green, for another picture than this one was wanted.
     """
     columns = 1 + max((len(hits) for hits in answers), default=0)
     width, height = columns * (CELL + GAP) + 2 * GAP, len(queries) * (CELL + CAPTION + GAP) + GAP
@@ -43,10 +50,14 @@ def draw_sheet(
     draw = ImageDraw.Draw(sheet)
     for row, (query, hits) in enumerate(zip(queries, answers, strict=True)):
         top = GAP + row * (CELL + CAPTION + GAP)
-        known = labels[row] if labels is not None else None
+        text = texts[row] if texts is not None else None
+        known = labels[row] if labels is not None and text is None else None
         if query is not None:
             _paste(sheet, open_picture(query), GAP, top)
-        draw.text((GAP, top + CELL + 2), _short(f"query {known or ''}"), fill=INK)
+        elif text is not None:
+            draw.multiline_text((GAP, top + GAP), _wrapped(text), fill=INK)
+        told = f"\n{_short(text)}" if text is not None and query is not None else ""
+        draw.text((GAP, top + CELL + 2), _short(f"query {known or ''}") + told, fill=INK)
         for rank, hit in enumerate(hits, start=1):
             left = 2 * GAP + rank * (CELL + GAP)
             _paste(sheet, open_picture(hit["image"]), left, top)
@@ -61,6 +72,12 @@ def draw_sheet(
 def _paste(sheet: Image.Image, picture: Image.Image, left: int, top: int) -> None:
     fitted = ImageOps.contain(picture, (CELL, CELL))
     sheet.paste(fitted, (left + (CELL - fitted.width) // 2, top + (CELL - fitted.height) // 2))
+
+
+def _wrapped(text: str) -> str:
+    """A text as it fits into the place of a picture."""
+    lines = textwrap.wrap(text, 23)
+    return "\n".join(lines if len(lines) <= 9 else [*lines[:8], "…"])
 
 
 def _short(text: str) -> str:
