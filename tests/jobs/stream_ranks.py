@@ -30,7 +30,7 @@ def train(shop: Path, out: Path) -> dict[str, Tensor]:
     said = {
         name: torch.tensor([[v if v is not None else -1.0 for v in row] for row in of]) for name, of in rows.items()
     }
-    spent = [[one.get("tuples", 0), one.get("image_passes", 0), one.get("parameters", 0)] for one in record.cost]
+    spent = [[one["tuples"], one["image_passes"], one["parameters"]] for one in record.cost if one is not None]
     weights = {f"weight {name}": value.contiguous() for name, value in run.encoder.state_dict().items()}
     return {**weights, **said, "cost": torch.tensor(spent)}
 

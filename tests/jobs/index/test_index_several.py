@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from index_shop import N, picture, state
+from torch import Tensor
 
 from fashreg.cli import run as command
 from fashreg.encoder import Encoder
@@ -42,7 +43,12 @@ def passed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many pictures went through the trunk, batch by batch."""
     seen: list[int] = []
     steps = Encoder.steps
-    monkeypatch.setattr(Encoder, "steps", lambda self, x, *cut: seen.append(len(x)) or steps(self, x, *cut))
+
+    def spied(self: Encoder, x: Tensor, *cut: int) -> Tensor:
+        seen.append(len(x))
+        return steps(self, x, *cut)
+
+    monkeypatch.setattr(Encoder, "steps", spied)
     return seen
 
 
