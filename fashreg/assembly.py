@@ -138,6 +138,9 @@ def components_of(recipe: Recipe) -> list[tuple[str, str, ComponentConfig]]:
     single = ("backbone", "head", "loss", "memory", "sampler", "learner", "index")
     found = [(field, field, getattr(recipe, field)) for field in single if getattr(recipe, field) is not None]
     found += [(f"evaluators.{i}", "evaluator", e) for i, e in enumerate(recipe.evaluators)]
+    for name, task in (recipe.tasks or {}).items():
+        own = [(f"tasks.{name}.{kind}", kind, getattr(task, kind)) for kind in ("sampler", "evaluator")]
+        found += [one for one in own if one[2] is not None]
     return found + [(f"rerankers.{i}", "reranker", r) for i, r in enumerate(recipe.rerankers)]
 
 

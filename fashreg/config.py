@@ -20,6 +20,8 @@ from fashreg.errors import RecipeError
 from fashreg.licences import checked_licence
 from fashreg.strict_yaml import read_yaml
 
+__all__ = ["ComponentConfig", "Recipe", "apply_override", "parse_recipe", "read_data", "read_recipe"]
+
 
 class Recipe(BaseModel):
     """Everything a run needs. Unknown fields are errors; `fashreg schema` prints this as JSON Schema."""
@@ -191,8 +193,8 @@ def _recipe_file(source: str) -> Path:
 def _anchor_paths(document: dict[str, Any], base: Path) -> None:
     tasks = document.get("tasks")
     own = [task.get("data") for task in tasks.values() if isinstance(task, dict)] if isinstance(tasks, dict) else []
-    for data in (document.get("data"), *own):
-        for field in ("table", "root") if isinstance(data, dict) else ():
+    for data in [section for section in (document.get("data"), *own) if isinstance(section, dict)]:
+        for field in ("table", "root"):
             value = data.get(field)
             if isinstance(value, str) and not Path(value).expanduser().is_absolute() and (base / value).exists():
                 data[field] = str((base / value).resolve())

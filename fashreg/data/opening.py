@@ -25,17 +25,21 @@ def open_source(source: str | Path | pd.DataFrame, config: DataConfig) -> TableS
     text = str(source)
     if not text:
         raise DataError("no table was given; name one: data.table=my.csv, or draw one: data.table=atelier:products=300")
-    if text.partition(":")[0] in ("atelier", "atelier-edits"):
-        from fashreg.data.atelier.embedded import embedded_table
-
-        path = embedded_table(text)
-    else:
-        path = Path(text).expanduser()
+    path = place_of(text)
     frame = _read_file(path)
     official = official_of(frame, text)
     inside = official.root if official is not None and official.root is not None else "."
     root = Path(config.root).expanduser() if config.root is not None else path.parent / inside
     return TableSource(frame, text, root, config, Problems(text), official)
+
+
+def place_of(table: str) -> Path:
+    """The file that a table's name means; of the drawn set, which is drawn now unless it is there."""
+    if table.partition(":")[0] not in ("atelier", "atelier-edits"):
+        return Path(table).expanduser()
+    from fashreg.data.atelier.embedded import embedded_table
+
+    return embedded_table(table)
 
 
 def _root_of_frame(official: Official | None, config: DataConfig) -> Path:

@@ -54,10 +54,18 @@ def training_tables(
 
 
 def usable(
-    table: Table, config: DataConfig, *, pictures: bool = True, classes: int = 1
+    table: Table,
+    config: DataConfig,
+    *,
+    pictures: bool = True,
+    classes: int = 1,
+    looked: dict[str, str | None] | None = None,
 ) -> tuple[Table, tuple[str, ...]]:
-    """A checked table without the rows that config.on_bad_image says to skip, and what to tell a person."""
-    report = check_table(table, pictures, on_bad_image=config.on_bad_image, classes=classes)
+    """A checked table without the rows that config.on_bad_image says to skip, and what to tell a person.
+
+    looked: files that were looked at before, as `check_table` takes them.
+    """
+    report = check_table(table, pictures, on_bad_image=config.on_bad_image, classes=classes, looked=looked)
     return (table.take(~report.bad) if report.bad.any() else table), report.warnings
 
 
@@ -78,3 +86,26 @@ def hold_out(table: Table, share: float, seed: int) -> tuple[Table, Table]:
     held = np.random.Generator(np.random.PCG64(seed)).permutation(able)[:wanted]
     mask = np.isin(table.labels, held)
     return table.take(~mask), table.take(mask)
+
+
+def hold_out_rows(table: Table, share: float, seed: int) -> tuple[Table, Table]:
+    """Divides a table row by row: the rest, and `share` of the rows of every class, of which one or more stay.
+
+    For tasks whose classes must be known in training, and for tables without labels (all rows are one class then).
+    Pictures of one product may fall on both sides; a split column keeps them together. The choice depends on the
+    pictures' names and the seed, not on the order of the rows. Codes of classes stay as they are in training.
+    """
+    random = np.random.Generator(np.random.PCG64(seed))
+    names = np.array([f"{image} {text}" for image, text in zip(table.images, table.texts or table.images, strict=True)])
+    held = np.zeros(len(table), dtype=np.bool_)
+    for code in np.unique(table.labels):
+        rows = np.flatnonzero(table.labels == code)
+        rows = rows[np.argsort(names[rows], kind="stable")]
+        count = min(round(share * len(rows)), len(rows) - 1)
+        held[random.permutation(rows)[:count]] = True
+    if not held.any():
+        raise DataError(
+            f"{table.source} has too few rows to hold {share:g} of every class out: add a validation split, or set "
+            "data.holdout=0"
+        )
+    return table.take(~held), table.take(held)

@@ -12,15 +12,19 @@ from fashreg.assembly import build, check_recipe, spec_of
 from fashreg.config import Recipe
 from fashreg.data.table import Table
 from fashreg.encoder import Encoder
-from fashreg.errors import RecipeError
 from fashreg.interfaces import Evaluator, Reranker, Sampler
 from fashreg.jobs.evaluation import Asking, evaluate_table
+from fashreg.jobs.parts_check import check_together
 from fashreg.jobs.tables import Tables, read_tables
+from fashreg.jobs.task_parts import MEAN, TaskPart, evaluate_parts, task_facts, task_parts
+from fashreg.jobs.task_tables import TaskTables
 from fashreg.own_paths import public
 from fashreg.training.checkpoint import seed_everything
+from fashreg.training.interleaved import InterleavedSampler
+from fashreg.training.new_tasks import add_heads
+from fashreg.training.own_loss import OwnLoss
 from fashreg.training.processes import Processes
 from fashreg.training.run_folder import versions
-from fashreg.training.schedule import total_steps
 from fashreg.training.session import Session
 from fashreg.training.source import table_source
 from fashreg.values import Experience
@@ -31,7 +35,8 @@ __all__ = ["Parts", "Tables", "assemble", "read_tables"]
 @dataclass
 class Parts:
     """Everything that was built. replaced: recipe fields that objects or classes were given for, as specs. data: what
-    the model will be trained and chosen on, for its card. provenance: what else the card tells.
+    the model will be trained and chosen on, for its card. provenance: what else the card tells. tasks: of a recipe with
+    tasks, what belongs to each.
     """
 
     encoder: Encoder
@@ -46,6 +51,7 @@ class Parts:
     replaced: dict[str, Any] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
+    tasks: Mapping[str, TaskPart] = field(default_factory=dict)
 
     @property
     def needs(self) -> frozenset[str]:
@@ -59,14 +65,27 @@ class Parts:
     def sampler_of(self, experience: Experience, *, rank: int = 0, world_size: int = 1) -> Sampler:
         """The same for one of several processes."""
         facts = {**self.facts, **_table_facts(experience.train), "rank": rank, "world_size": world_size}
-        sampler: Sampler = build("sampler", self.sampler, facts=facts)
+        task = self.tasks.get(experience.task or "")
+        spec = self.sampler if task is None or task.sampler is None else task.sampler
+        facts |= {} if task is None else {"batch_size": task.batch_size}
+        sampler: Sampler = build("sampler", spec, facts=facts)
         return sampler
+
+    def count_batches(self, experience: Experience) -> int:
+        """Batches of one epoch, over all tasks."""
+        if not experience.parts:
+            return len(self.sampler_of(experience))
+        names = [part.name for part in experience.parts]
+        samplers = [self.sampler_of(part) for part in experience.parts]
+        return len(InterleavedSampler(samplers, self.facts["seed"], names, getattr(self.learner, "turns", None)))
 
     def session(self, recipe: Recipe, document: Mapping[str, Any], folder: Any, *, quiet: bool = False) -> Session:
         """What the learner is bound to."""
         views = 2 if "second_view" in self.needs else 1
 
         def evaluate(encoder: Encoder, experience: Experience) -> Mapping[str, float]:
+            if self.tasks:
+                return evaluate_parts(encoder, experience, self.tasks, recipe.trainer)
             if experience.parts:
                 return _mean_of([evaluate(encoder, part) for part in experience.parts])
             if experience.validation is None:
@@ -93,11 +112,14 @@ class Parts:
                 recipe.trainer,
                 seed=recipe.seed,
                 views=views,
+                targets="targets" in self.needs,
+                tasks={name: task.data for name, task in self.tasks.items()},
+                turns=getattr(self.learner, "turns", None),
                 announce=None if quiet else partial(print, file=sys.stderr),
             ),
             trainer=recipe.trainer,
             evaluate=evaluate,
-            primary=self.evaluators[0].primary,
+            primary=MEAN if self.tasks else self.evaluators[0].primary,
             folder=folder,
             seed=recipe.seed,
             recipe=document,
@@ -107,7 +129,8 @@ class Parts:
 
     def _provenance(self) -> dict[str, Any]:
         encoder = self.encoder
-        named = {"loss": self.loss, "memory": self.memory, "learner": self.learner}
+        loss = None if isinstance(self.loss, OwnLoss) else self.loss
+        named = {"loss": loss, "memory": self.memory, "learner": self.learner}
         specs = {name: spec_of(part, registered=False) for name, part in named.items() if part is not None}
         parts = [*specs.values(), *(spec_of(part, registered=False) for part in (encoder.backbone, encoder.head))]
         environment = versions(str(spec["plugin"]) for spec in parts)
@@ -119,7 +142,10 @@ def assemble(recipe: Recipe, tables: Tables, objects: Mapping[str, Any]) -> Part
     check_recipe(recipe, replaced=frozenset(objects))
     seed_everything(recipe.seed)
     facts = {
-        **_table_facts(tables.experiences[0].train),
+        **(
+            {} if tables.tasks else _table_facts(tables.train if recipe.stream is None else tables.experiences[0].train)
+        ),
+        **task_facts(tables.tasks),
         "batch_size": recipe.trainer.batch_size,
         "seed": recipe.seed,
         "rank": 0,
@@ -131,10 +157,13 @@ def assemble(recipe: Recipe, tables: Tables, objects: Mapping[str, Any]) -> Part
 
     backbone = made("backbone")
     facts["in_dim"] = backbone.out_dim
+    facts |= {name: getattr(backbone, name) for name in ("text_dim", "vocabulary") if hasattr(backbone, name)}
     head = _head(objects.get("head", recipe.head), backbone, facts)
     encoder = Encoder(backbone, head)
+    if tables.tasks:
+        add_heads(encoder, tables.experiences[0])
     facts["embed_dim"] = encoder.embed_dim
-    loss = made("loss")
+    loss = OwnLoss() if recipe.loss is None and "loss" not in objects else made("loss")
     memory = None if recipe.memory is None and "memory" not in objects else made("memory")
     chosen = objects.get("evaluators", recipe.evaluators)
     parts = Parts(
@@ -145,20 +174,23 @@ def assemble(recipe: Recipe, tables: Tables, objects: Mapping[str, Any]) -> Part
         evaluators=[build("evaluator", item, facts=facts) for item in chosen],
         sampler=objects.get("sampler", recipe.sampler),
         facts=facts,
-        batches=len(made("sampler")),
+        batches=0,
         rerankers=[build("reranker", item, facts=facts) for item in objects.get("rerankers", recipe.rerankers)],
         data=_data_facts(tables),
+        tasks=task_parts(recipe, tables.tasks, facts),
     )
+    parts.batches = parts.count_batches(tables.experiences[0])
     built = {"backbone": backbone, "head": head, "loss": loss, "memory": memory, "learner": parts.learner}
     for name in objects:
         if name in built:
             parts.replaced[name] = _written(built[name])
         elif name == "sampler":
-            parts.replaced[name] = _written(made("sampler"))
+            first = tables.experiences[0]
+            parts.replaced[name] = _written(parts.sampler_of(first.parts[0] if first.parts else first))
     for name, several in (("evaluators", parts.evaluators), ("rerankers", parts.rerankers)):
         if name in objects:
             parts.replaced[name] = [_written(one) for one in several]
-    _check_together(recipe, tables, parts)
+    check_together(recipe, tables, parts)
     return parts
 
 
@@ -189,6 +221,12 @@ def _table_facts(table: Table) -> dict[str, Any]:
 
 def _data_facts(tables: Tables) -> dict[str, Any]:
     """The tables by size and fingerprint, and by the name of their file alone."""
+    if tables.tasks:
+        return {name: {"kind": task.kind, **_split_facts(task)} for name, task in tables.tasks.items()}
+    return _split_facts(tables)
+
+
+def _split_facts(tables: Tables | TaskTables) -> dict[str, Any]:
     facts: dict[str, Any] = {"table": public(tables.train.source)}
     for name, table in (("train", tables.train), ("validation", tables.validation)):
         if table is not None:
@@ -199,42 +237,3 @@ def _data_facts(tables: Tables) -> dict[str, Any]:
 def _written(component: Any) -> dict[str, Any]:
     spec = spec_of(component, registered=False)
     return {"name": spec["name"], **spec["config"]}
-
-
-def _check_together(recipe: Recipe, tables: Tables, parts: Parts) -> None:
-    """What the parts need of one another and of the data, before the first step."""
-    has = {
-        "second_view": True,
-        "texts": tables.train.texts is not None,
-        "attributes": bool(tables.train.attributes),
-    }
-    for need in sorted(parts.needs):
-        if not has.get(need, False):
-            who = "loss" if need in parts.loss.needs else "learner"
-            column = {"texts": "data.text=COLUMN", "attributes": "data.attributes=[COLUMN, ...]"}.get(need, need)
-            raise RecipeError(
-                f"{who} {getattr(recipe, who).name!r} needs {need}, and the recipe names none: --set {column}",
-                field=who,
-            )
-    if not getattr(parts.loss, "moves_batch", True):
-        raise RecipeError(
-            f"loss {recipe.loss.name!r} moves its own parameters only, so the encoder would learn nothing: name it as"
-            " a part of a loss that takes parts, or choose another",
-            field="loss",
-        )
-    if parts.memory is None:
-        return
-    if not parts.loss.accepts_references:
-        raise RecipeError(
-            f"loss {recipe.loss.name!r} compares with its own proxies only and cannot use a memory: --set memory=null, "
-            "or choose a loss over pairs",
-            field="memory",
-        )
-    steps = total_steps(recipe.trainer, parts.batches)
-    start = parts.memory.start_step
-    if start >= steps:
-        raise RecipeError(
-            f"memory.start_step is {start} and the run has {steps} steps, so the memory would never be used: "
-            f"--set memory.start_step={steps // 10}, or --set memory=null",
-            field="memory.start_step",
-        )

@@ -63,8 +63,9 @@ def _check_head(recipe: Recipe, tables: Tables, parts: Parts, *, given: bool) ->
 def _check_labels(recipe: Recipe, parts: Parts) -> None:
     """What counts classes or remembers labels is made for one table, and a stream numbers them anew in each."""
     if any(hasattr(module, "num_classes") for module in parts.loss.modules()):
+        name = (recipe.loss or recipe.learner).name
         raise RecipeError(
-            f"loss {recipe.loss.name!r} holds proxies of one table's classes, and every experience of a stream has "
+            f"loss {name!r} holds proxies of one table's classes, and every experience of a stream has "
             "another: choose a loss over pairs, e.g. --set loss=infonce",
             field="loss",
         )

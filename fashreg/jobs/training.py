@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fashreg import registry
 from fashreg.config import Recipe, read_recipe
 from fashreg.data.table import Table
-from fashreg.encoder import Encoder
 from fashreg.errors import FashregError
 from fashreg.jobs.card import write_card
 from fashreg.jobs.evaluation import Asking, evaluate_table
@@ -20,93 +18,29 @@ from fashreg.jobs.evaluation_folder import KIND as EVALUATION
 from fashreg.jobs.evaluation_folder import save_evaluation
 from fashreg.jobs.evaluation_result import Evaluation
 from fashreg.jobs.parts import Parts, assemble
+from fashreg.jobs.settling import settled
 from fashreg.jobs.stream import Stream
 from fashreg.jobs.stream_check import stream_judge
 from fashreg.jobs.stream_judging import Judge, final_evaluation
 from fashreg.jobs.stream_record import StreamRecord
-from fashreg.jobs.stream_result import StreamResult, joined_report
+from fashreg.jobs.stream_result import joined_report
 from fashreg.jobs.tables import Tables, read_tables
+from fashreg.jobs.task_runs import earlier_tasks, measured_tasks, save_tasks
+from fashreg.jobs.training_result import Plan, TrainedRun
 from fashreg.strict_json import write_json
 from fashreg.training.allocator import keep_freed_memory
 from fashreg.training.run_folder import RunFolder, open_run
-from fashreg.training.session import LearnReport
+
+__all__ = ["Plan", "TrainedRun", "check", "run_training", "train"]
 
 RESULTS = "results.json"
-
-
-@dataclass(frozen=True)
-class TrainedRun:
-    """What training leaves: the encoder with the weights that were kept, and what was measured.
-
-    before, after: on the test split where the table has one, else on validation; None without either. folder: None when
-    nothing was written. stream: what came of each experience of a stream, whose reports `report` adds up; None without.
-    """
-
-    encoder: Encoder
-    report: LearnReport
-    before: Evaluation | None
-    after: Evaluation | None
-    folder: Path | None
-    stream: StreamResult | None = None
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain JSON."""
-        return {
-            "run": None if self.folder is None else str(self.folder),
-            "model": None if self.folder is None else str(self.folder / "model"),
-            "before": None if self.before is None else self.before.as_dict(),
-            "after": None if self.after is None else self.after.as_dict(),
-            "training": self.report.as_dict(),
-            **({} if self.stream is None else {"stream": self.stream.as_dict()}),
-        }
-
-    def summary(self) -> str:
-        """A table for a terminal: each metric before and after."""
-        report = self.report
-        lines = [f"{report.steps} steps in {report.seconds:.0f} s ({report.images_per_second:.0f} images/s)"]
-        if self.before is not None and self.after is not None:
-            lines.append(f"{self.after.protocol.source}: {self.after.protocol.rule}")
-            lines.append(f"  {'':<16}{'before':>8}{'after':>8}")
-            first = self.before.metrics
-            lines += [f"  {n:<16}{first.get(n, float('nan')):>8.4f}{v:>8.4f}" for n, v in self.after.metrics.items()]
-        if self.stream is not None:
-            lines.append(self.stream.summary())
-        if self.folder is not None:
-            lines.append(f"model: {self.folder / 'model'}")
-        return "\n".join(lines)
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A recipe that was checked down to its pictures, with the parts built."""
-
-    recipe: Recipe
-    tables: Tables
-    parts: Parts
-
-    def describe(self) -> str:
-        """What would be trained, for a terminal."""
-        tables, parts = self.tables, self.parts
-        lines = [f"train: {len(tables.train)} pictures, {tables.train.num_classes} classes"]
-        for name, table in (("validation", tables.validation), ("test", tables.test)):
-            lines.append(f"{name}: " + (f"{len(table)} pictures, {table.num_classes} classes" if table else "none"))
-        counts = {n: sum(p.numel() for p in getattr(parts, n).parameters()) for n in ("encoder", "loss")}
-        lines.append(f"encoder: {counts['encoder']:,} parameters, embeddings of {parts.encoder.embed_dim} numbers")
-        lines.append(f"loss: {self.recipe.loss.name}, {counts['loss']:,} parameters of its own")
-        lines.append(f"batches an epoch: {parts.batches}, epochs: {self.recipe.trainer.epochs}")
-        if self.recipe.stream is not None:
-            for step in tables.experiences:
-                size, values = len(step.train), step.train.num_classes
-                lines.append(
-                    f"experience {step.name}: {size} pictures, {values} values, {len(parts.sampler_of(step))} batches"
-                )
-        return "\n".join([*lines, *(f"note: {w}" for w in tables.warnings)])
 
 
 def check(recipe: Any, *, table: Any = None, **parts: Any) -> Plan:
     """Everything that training does before its first step. Raises what it would raise."""
     read, objects = _resolve(recipe, table, parts)
     with registry.only(read.plugins):
+        read = settled(read, objects)
         tables = read_tables(read, None if isinstance(table, str | Path) else table)
         built = assemble(read, tables, objects)
         if read.stream is not None:
@@ -136,6 +70,7 @@ def train(
     """
     read, objects = _resolve(recipe, table, {**parts, **({"label": label} if label is not None else {})})
     with registry.only(read.plugins):
+        read = settled(read, objects)
         tables = read_tables(read, None if isinstance(table, str | Path) else table)
         built = assemble(read, tables, objects)
         document = {**read.model_dump(mode="json"), **built.replaced}
@@ -170,27 +105,32 @@ def run_training(
         for warning in tables.warnings:
             print(f"note: {warning}", flush=True)
     before = stream = None
-    if judge is None:  # before a stream there is no head that could answer
+    first = earlier_tasks(path) or (measured_tasks(parts, tables.tasks, details=False) if speaks else {})
+    if judge is None and not tables.tasks:  # before a stream there is no head that could answer
         before = _earlier(path) or (_measure(recipe, parts, judged, split, details=False) if speaks else None)
-    if path is not None and speaks and before is not None:
-        write_json(path, {"before": before.as_dict()})
+    if path is not None and speaks and (before is not None or first):
+        begun = {} if before is None else {"before": before.as_dict()}
+        write_json(path, {**begun, "tasks_before": {task: found.as_dict() for task, found in first.items()}})
     learner = parts.learner.bind(session)
     if bound is not None:
         bound(learner)
     if judge is None:
         report = learner.learn(tables.experiences[0])
-        after = _measure(recipe, parts, judged, split) if speaks else None
+        after = _measure(recipe, parts, judged, split) if speaks and not tables.tasks else None
     else:
         stream = Stream(session, learner, tables.experiences, judge, split, earlier).learn()
         report = joined_report(stream.reports)
         after = final_evaluation(recipe, parts, judge, split) if speaks else None
+    tasks = measured_tasks(parts, tables.tasks) if speaks else {}
     session.processes.end_trackers()
-    run = TrainedRun(parts.encoder, report, before, after, None if folder is None else folder.path, stream)
+    where = None if folder is None else folder.path
+    run = TrainedRun(parts.encoder, report, before, after, where, stream, tasks, first)
     if path is not None and speaks:
         write_json(path, run.as_dict())
         if after is not None:
             save_evaluation(after, path.parent / EVALUATION)
             _renew_card(path.parent, after)
+        save_tasks(tasks, path.parent)
     return run
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+
 import torch
 
 from fashreg.encoder import Encoder
@@ -9,9 +11,18 @@ from fashreg.values import Experience
 
 
 def add_heads(encoder: Encoder, experience: Experience) -> None:
-    """A head for every task of the experience that has none yet. A head without `add_task` serves every task."""
-    head = encoder.head
+    """What the backbone and the head need for every task of the experience that they do not know yet.
+
+    Those without `add_task` serve every task. It is called with the name, and with what it takes of `kind`, the kind of
+    a recipe's task, and `classes`, the names of the classes of one that classifies. A backbone learns of recipe's tasks
+    only.
+    """
     for part in experience.parts or (experience,):
-        if part.task is not None and hasattr(head, "add_task") and part.task not in head.tasks:
-            head.add_task(part.task)
+        kind = part.extra.get("kind")
+        for module in (encoder.backbone, encoder.head) if kind is not None else (encoder.head,):
+            if part.task is None or not hasattr(module, "add_task") or part.task in module.tasks:
+                continue
+            told = {"kind": kind, **({"classes": part.train.label_names} if kind == "classification" else {})}
+            takes = inspect.signature(module.add_task).parameters
+            module.add_task(part.task, **{name: value for name, value in told.items() if name in takes})
             encoder.to(memory_format=torch.channels_last)

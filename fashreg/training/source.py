@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from fashreg.errors import RecipeError
 from fashreg.interfaces import Sampler
 from fashreg.training.features import Announce, frozen_features
 from fashreg.training.freezing import Frozen
-from fashreg.training.interleaved import InterleavedSource
+from fashreg.training.interleaved import InterleavedSource, Turns
 from fashreg.training.processes import Processes
 from fashreg.training.session import MakeSource, Source
 from fashreg.values import Experience, TrainingBatch
@@ -36,32 +36,40 @@ def table_source(
     *,
     seed: int = 0,
     views: int = 1,
+    targets: bool = False,
+    tasks: Mapping[str, DataConfig] | None = None,
+    turns: Turns | None = None,
     announce: Announce | None = None,
 ) -> MakeSource:
     """How a session gets the batches of experiences whose `train` is a Table, or that have parts of this kind.
 
     data: augmentation, threads, decoded pictures. trainer: for its cache. seed: of the augmentation. views: 2 for a
-    second view per picture. announce: told before something large is written to the cache.
+    second view per picture. targets: whether batches hold target pictures; those of kind "composed" always do.
+    tasks: data sections of tasks that have their own. turns: how a learner orders the parts. announce: told before
+    something large is written to the cache.
     """
 
     def make(experience: Experience, frozen: Frozen, processes: Processes) -> Source:
         if experience.parts:
-            return InterleavedSource([make(part, frozen, processes) for part in experience.parts], seed)
+            parts = [make(part, frozen, processes) for part in experience.parts]
+            return InterleavedSource(parts, seed, [part.name for part in experience.parts], turns)
+        own = (tasks or {}).get(experience.task or "", data)
+        asked = experience.extra.get("kind", "composed" if targets else "") == "composed"
         if not processes.first:
             processes.wait()  # the first process fills the caches
-        dataset = _dataset(experience, data, encoder, seed, views, announce, varied=_varied(trainer))
+        dataset = _dataset(experience, own, encoder, seed, views, announce, varied=_varied(trainer), targets=asked)
         chosen = sampler(experience, processes)
         source: Source
         if trainer.cache == "features":
             source = CachedSource(
                 dataset,
-                _features(dataset, data, encoder, frozen.cut, trainer, announce),
+                _features(dataset, own, encoder, frozen.cut, trainer, announce),
                 chosen,
                 frozen.cut,
                 experience.task,
             )
         else:
-            source = TableSource(dataset, chosen, workers=data.workers, task=experience.task)
+            source = TableSource(dataset, chosen, workers=own.workers, task=experience.task)
         if processes.first:
             processes.wait()
         return source
@@ -86,7 +94,8 @@ class TableSource:
 
     def sample(self, count: int) -> Iterator[TrainingBatch]:
         """`count` different random pictures, as at evaluation; fewer if the table has fewer. Equal on all processes."""
-        plain = TableDataset(self.dataset.table, evaluation_transform(self.dataset.transform.spec))
+        spec = self.dataset.transform.spec
+        plain = TableDataset(self.dataset.table, evaluation_transform(spec), targets=self.dataset.targets)
         yield from self._batches(plain, _random_batches(self.dataset, count), 0)
 
     def _batches(
@@ -145,13 +154,14 @@ def _dataset(
     announce: Announce | None,
     *,
     varied: bool,
+    targets: bool = False,
 ) -> TableDataset:
     spec, table = encoder.input_spec, experience.train
     transform: Any = training_transform(spec, data.augment) if varied else evaluation_transform(spec)
     decoded = None
     if data.decoded:
         decoded = decoded_pictures(table, short_side_for(spec, data.augment), workers=data.workers, announce=announce)
-    return TableDataset(table, transform, seed=seed, views=views, decoded=decoded)
+    return TableDataset(table, transform, seed=seed, views=views, decoded=decoded, targets=targets)
 
 
 def _features(

@@ -18,7 +18,7 @@ from moml_plain import at, random_batch, toy, toy_loss
 from fashreg import build, registry
 from fashreg.errors import OptionError, RecipeError
 from fashreg.functional.similarity import unit_rows
-from fashreg.jobs.parts import _check_together
+from fashreg.jobs.parts_check import check_together
 from fashreg.learners.standard import StandardLearner
 from fashreg.testing.tiny_run import DIM, tiny_experience, tiny_session, weights_of
 from fashreg.values import Embedded
@@ -406,9 +406,9 @@ def test_a_run_of_the_repulsion_alone_leaves_rows_alone() -> None:
 def test_a_recipe_with_the_repulsion_alone_is_refused_before_the_first_step() -> None:
     loss = ProxyRepulsionLoss(num_classes=6, embed_dim=DIM)
     recipe: Any = SimpleNamespace(loss=SimpleNamespace(name="proxy-repulsion"))
-    tables: Any = SimpleNamespace(train=SimpleNamespace(texts=None, attributes={}))
+    tables: Any = SimpleNamespace(train=SimpleNamespace(texts=None, targets=None, attributes={}), tasks={})
     parts: Any = SimpleNamespace(loss=loss, memory=None, needs=loss.needs)
     with pytest.raises(RecipeError, match="encoder would learn nothing"):
-        _check_together(recipe, tables, parts)
+        check_together(recipe, tables, parts)
     parts.loss = made()
-    _check_together(recipe, tables, parts)
+    check_together(recipe, tables, parts)
