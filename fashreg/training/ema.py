@@ -68,4 +68,5 @@ class Ema:
 
 def _followed(network: nn.Module) -> dict[str, Tensor]:
     trained = {name: p for name, p in network.named_parameters() if p.requires_grad}
-    return trained | {name: b for name, b in network.named_buffers() if b.is_floating_point()}
+    kept = network.state_dict().keys()  # what is not kept is no statistic: masks with infinities, tables of positions
+    return trained | {name: b for name, b in network.named_buffers() if b.is_floating_point() and name in kept}

@@ -67,3 +67,16 @@ def test_without_evaluation_the_average_is_kept_too() -> None:
 def test_an_average_of_another_network_is_refused() -> None:
     with pytest.raises(ValueError, match="another network"):
         Ema(nn.Linear(1, 1), 0.9).load_state_dict(Ema(nn.Linear(1, 1, bias=False), 0.9).state_dict())
+
+
+def test_buffers_that_are_not_kept_are_left_alone() -> None:
+    """A causal mask holds minus infinity, whose average would be no number."""
+    network = nn.Linear(2, 2)
+    mask = torch.full((2, 2), -torch.inf).triu(1)
+    network.register_buffer("mask", mask.clone(), persistent=False)
+    average = Ema(network, 0.9)
+    average.update()
+    with average.in_place():
+        assert torch.equal(network.mask, mask)
+    average.copy_to()
+    assert torch.equal(network.mask, mask)
