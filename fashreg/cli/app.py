@@ -8,7 +8,20 @@ from typing import Annotated
 
 import typer
 
-from fashreg.cli import card, compatible, continuing, data, evaluate, gallery, index, look, report, share, train
+from fashreg.cli import (
+    answers,
+    card,
+    compatible,
+    continuing,
+    data,
+    evaluate,
+    gallery,
+    index,
+    look,
+    report,
+    share,
+    train,
+)
 
 app = typer.Typer(
     name="fashreg",
@@ -59,6 +72,8 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     share.tag,
     gallery.embed,
     index.search,
+    answers.classify,
+    answers.caption,
 )
 for command in COMMANDS:
     app.command(command.__name__.rstrip("_"))(command)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from fashreg.encoder.asked import Asked, Batch, Items, Reading, Texts, asked_of, pass_all
 from fashreg.encoder.questions import Question, answering, kinds_of, task_for
+from fashreg.functional.names import listed
 
 if TYPE_CHECKING:
     from fashreg.encoder import Encoder
@@ -75,11 +76,9 @@ def _known_tasks(encoder: Encoder, tasks: Sequence[str] | None) -> list[str]:
     known = tuple(encoder.head.tasks)
     if not known:
         raise ValueError("this encoder has no tasks, but one vector for everything: use embed(items)")
-    if isinstance(tasks, str):
-        raise ValueError(f"tasks is a list of names, not the single name {tasks!r}: write [{tasks!r}]")
     if tasks is None and kinds_of(encoder):
         tasks = answering(encoder, "pictures")
-    wanted = list(dict.fromkeys(known if tasks is None else tasks))
+    wanted = list(dict.fromkeys(listed(known if tasks is None else tasks)))
     strange = [task for task in wanted if task not in known]
     if strange:
         raise ValueError(f"no task {strange[0]!r}; the tasks are {', '.join(known)}")

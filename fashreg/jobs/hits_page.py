@@ -88,15 +88,18 @@ def _section(
     hits: Sequence[Mapping[str, Any]],
     thumbnails: dict[str, str],
 ) -> str:
-    shown = [_hit(rank, hit, label if text is None else None, thumbnails) for rank, hit in enumerate(hits, start=1)]
-    told = f'<p class="said">{html.escape(text)}</p>' if text else ""
-    named = "" if text and not picture else f"<small>{html.escape(Path(name).name if picture else name)}</small>"
-    if picture and text:
-        named = f"<small>{html.escape(picture.name)}</small>{told}"
-    caption = f"query{named}"
+    same = label if text is None else None  # words ask for another picture than this one
+    shown = [_hit(rank, hit, same, thumbnails) for rank, hit in enumerate(hits, start=1)]
+    said = f'<p class="said">{html.escape(text)}</p>' if text else ""
+    caption = "query"
+    if picture or not said:
+        caption += f"<small>{html.escape(picture.name if picture else name)}</small>"
     if label:
         caption += f"<small>{html.escape(label)}</small>"
-    frame = f'<div class="frame">{told}</div>' if told and picture is None else _frame(picture, name, thumbnails)
+    if picture or not said:
+        caption, frame = caption + said, _frame(picture, str(picture or name), thumbnails)
+    else:
+        frame = f'<div class="frame">{said}</div>'
     asked = f'<figure class="query">{frame}<figcaption>{caption}</figcaption></figure>'
     return f"<section>\n{asked}\n<ol>\n{''.join(shown) or '<li>no hits</li>'}</ol>\n</section>\n"
 
