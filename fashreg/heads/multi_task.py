@@ -15,6 +15,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from fashreg.functional.names import listed
 from fashreg.heads.projection import ProjectionHead
 from fashreg.interfaces import Head
 
@@ -54,8 +55,7 @@ class MultiTaskHead(nn.Module):
         in_dim: Annotated[int, Field(gt=0)] | None = None,
         seed: Annotated[int, Field(ge=0, lt=2**63)] = 0,
     ) -> None:
-        if isinstance(tasks, str):
-            raise ValueError(f"tasks is a list of names, not the single name {tasks!r}: write [{tasks!r}]")
+        named = listed(tasks)
         if head is None and in_dim is None:
             raise ValueError("say in_dim, the width of the features, or give a head as the pattern")
         if head is not None and out_dim not in (None, head.out_dim):
@@ -73,7 +73,7 @@ class MultiTaskHead(nn.Module):
                 False
             )  # saved: a task that is added after loading begins there, too
         self.register_buffer("_place", torch.empty(0), persistent=False)  # device and dtype, also before the first task
-        for task in tasks:
+        for task in named:
             self.add_task(task)
 
     def add_task(self, task: str) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from fashreg.encoder import Encoder
 from fashreg.errors import ModelError
+from fashreg.functional.names import listed
 from fashreg.jobs.index_model import task_of
 from fashreg.manifest import MANIFEST, checked_name
 
@@ -18,9 +19,7 @@ def tasks_of(encoder: Encoder, tasks: Sequence[str] | None) -> list[str]:
     """The tasks asked for, each once; all of the head's for None. ModelError for those it does not serve."""
     if not encoder.head.tasks:
         raise ModelError("this model has no tasks, but one vector for everything: one index is enough, without --task")
-    if isinstance(tasks, str):
-        raise ValueError(f"tasks is a list of names, not the single name {tasks!r}: write [{tasks!r}]")
-    wanted = list(dict.fromkeys(encoder.head.tasks if tasks is None else tasks))
+    wanted = list(dict.fromkeys(listed(encoder.head.tasks if tasks is None else tasks)))
     for task in wanted:
         task_of(encoder, task)
     return wanted

@@ -50,7 +50,6 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     """Another machine: a working folder, a Hub cache and a cache of fashreg that no other place has, and the drawn
     table. Within the block everything happens there; ann is logged in.
     """
-    monkeypatch.setattr("os.fsync", lambda handle: None)
     monkeypatch.delenv("FASHREG_PLUGINS", raising=False)
 
     @contextmanager

@@ -13,12 +13,6 @@ from fashreg.testing.learner import LearnerContract, MakeLearner
 from fashreg.training.session import Session
 from fashreg.values import Experience
 
-
-@pytest.fixture(autouse=True)
-def _no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.fsync", lambda handle: None)
-
-
 #: One of each class; the other variants are resumed and compared elsewhere.
 CHOSEN = ("fine-tune", "mcl-fir-embeddings", "mcl-fir-old-heads", "lwf", "ewc", "replay-distil", "joint", "retrain")
 

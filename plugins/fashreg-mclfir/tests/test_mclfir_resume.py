@@ -15,11 +15,6 @@ from fashreg.training.packing import pack
 from fashreg.training.session import Session
 
 
-@pytest.fixture(autouse=True)
-def _no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.fsync", lambda handle: None)
-
-
 def noisy(learner: Any) -> Any:
     """Random numbers are part of the state."""
     learner.penalty = lambda batch, embedded: (embedded.vectors * torch.rand(embedded.vectors.shape)).sum()
