@@ -83,7 +83,7 @@ def read_recipe(
     Raises RecipeError naming the field and the nearest one that exists.
     """
     if isinstance(source, Recipe):
-        document: dict[str, Any] = source.model_dump(mode="python")
+        document: dict[str, Any] = source.model_dump(mode="python", exclude_unset=True)  # open stays open
         label = "recipe"
     elif isinstance(source, Mapping):
         document, label = copy.deepcopy(dict(source)), "recipe"
