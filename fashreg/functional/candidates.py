@@ -97,7 +97,8 @@ class _Drawing:
         """Rows of the queries with the smallest hashes, among those with a right answer."""
         able = np.array([len(self._right(q)) > 0 for q in range(len(self.labels))], dtype=np.bool_)
         rows = np.flatnonzero(able)
-        return rows[_smallest(self.ids[rows], key, count)]
+        chosen: NDArray[np.int64] = rows[_smallest(self.ids[rows], key, count)]
+        return chosen
 
     def candidates(self, query: int, count: int, key: int) -> NDArray[np.int64]:
         """Gallery rows: the right one, then the wrong ones, then -1."""

@@ -112,7 +112,8 @@ def paired_test(
         raise ValueError("no query counts: there is nothing to compare")
     kept = None if groups is None else groups[known]
     column = _checked(difference[:, None], kept, confidence, resamples)
-    low, high = bootstrap_intervals(column, confidence=confidence, groups=kept, bounds=(-1.0, 1.0), seed=seed)[0]
+    most = max(1.0, float(column.abs().max()))  # more than 1 where a metric or a query's part in it may be
+    low, high = bootstrap_intervals(column, confidence=confidence, groups=kept, bounds=(-most, most), seed=seed)[0]
     moved = difference != 0
     units = _units(column[moved], None if kept is None else kept[moved], seed)[0][:, 0] if moved.any() else None
     return PairedTest(

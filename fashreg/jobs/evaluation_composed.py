@@ -130,7 +130,8 @@ class _Composed:
                 f"{table.source}: nothing says which pictures can be found; name the column with the picture asked "
                 "for (--set target=COLUMN), or flag the gallery (is_query, is_gallery)"
             )
-        return mask & ((targets != "") | np.array([text == "" for text in texts]))
+        here: Mask = mask & ((targets != "") | np.array([text == "" for text in texts]))
+        return here
 
     def _side(self, rows: Rows, labels: Codes, shown: Sequence[str], ids: Tensor) -> Any:
         """Who asks, without vectors. The id of a query is that of its own picture in the gallery, where that is left

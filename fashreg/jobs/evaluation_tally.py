@@ -90,7 +90,7 @@ class Tally:
         for i, more in found.said.items():
             self.said.setdefault(i, {}).update(more)
         if self.neighbours is None and found.neighbours:
-            self.neighbours, self.vectors = found.neighbours[0], found.vectors
+            self.neighbours, self.vectors = found.neighbours[0], _small_enough(found.vectors)
             self.back = found.neighbours[1] if len(found.neighbours) > 1 else None
 
     def evaluation(self, table: Table, protocol: Protocol, primary: str, *, details: bool) -> Evaluation:
@@ -161,6 +161,10 @@ def stored_vectors(vectors: Tensor, table: Table) -> StoredVectors | None:
     if vectors.numel() * 4 > _VECTOR_BYTES:
         return None
     return StoredVectors(torch.from_numpy(table.ids), vectors.detach().cpu().float())
+
+
+def _small_enough(stored: StoredVectors | None) -> StoredVectors | None:
+    return None if stored is None or stored.vectors.numel() * 4 > _VECTOR_BYTES else stored
 
 
 def _per_query(columns: Mapping[str, tuple[Tensor, Tensor]], table: Table, groups: Tensor | None) -> PerQuery:

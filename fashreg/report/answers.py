@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fashreg.jobs.evaluation_result import Evaluation, Item, Neighbours
+from fashreg.jobs.evaluation_result import Evaluation, Item, Neighbours, Sort
 from fashreg.report.groups import fractions
 
 SHOWN = 6
@@ -27,11 +27,16 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """A query with its first answers, best first, and its own number of the metric that the queries are sorted by."""
+    """A query with its first answers, best first, and its own number of the metric that the queries are sorted by.
+
+    asks, finds: what of the items asks, and is found.
+    """
 
     item: Item
     hits: tuple[Hit, ...]
     value: float
+    asks: Sort = "image"
+    finds: Sort = "image"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +52,7 @@ class Confusion:
 @dataclass(frozen=True, slots=True)
 class Answers:
     """What there is to see of the queries. metric: what they are sorted by. told: whose values make an answer right.
+    finds: what is found.
 
     within: (K,) the share of queries with a right answer among the first 1..K; empty where nobody can say.
     """
@@ -60,17 +66,19 @@ class Answers:
     confusing: tuple[Answered, ...]
     confusions: tuple[Confusion, ...]
     wrong_first: int
+    finds: Sort = "image"
 
 
-def read_answers(evaluation: Evaluation, items: Mapping[int, Item]) -> Answers | None:
-    """Choose the queries; None where the evaluation kept no queries, neighbours or items."""
-    queries, near = evaluation.per_query, evaluation.neighbours
-    if queries is None or near is None or not items:
+def read_answers(evaluation: Evaluation, items: Mapping[int, Item], near: Neighbours | None = None) -> Answers | None:
+    """Choose the queries; None where the evaluation kept no queries, neighbours or items. near: `neighbours`."""
+    near = evaluation.neighbours if near is None else near
+    if evaluation.per_query is None or near is None or not items:
         return None
-    metric = sorting_metric(evaluation, near.attribute)
-    if metric is None:
+    chosen = sorting_column(evaluation, near)
+    if chosen is None:
         return None
-    seen = _look(near, dict(zip(queries.ids.tolist(), queries.values[metric].tolist(), strict=True)), items)
+    metric, column = chosen
+    seen = _look(near, column, items)
     if not len(seen.rows):
         return None
     worst = _spread(np.lexsort((seen.queries, -seen.score, seen.value)), seen)
@@ -91,6 +99,7 @@ def read_answers(evaluation: Evaluation, items: Mapping[int, Item]) -> Answers |
         confusing=shown(confusing),
         confusions=_confusions(seen),
         wrong_first=int(seen.wrong.sum()),
+        finds=near.finds,
     )
 
 
@@ -144,9 +153,34 @@ def _look(near: Neighbours, values: Mapping[int, float], items: Mapping[int, Ite
     )
 
 
-def sorting_metric(evaluation: Evaluation, attribute: str | None) -> str | None:
-    """The metric that tells queries apart best: the primary one, unless it only says yes or no."""
-    names = [n for n in fractions(evaluation) if ("[" not in n if attribute is None else n.endswith(f"[{attribute}]"))]
+#: How the metrics of a direction begin, by what asks and what is found.
+_DIRECTION: dict[tuple[Sort, Sort], str] = {("image", "text"): "image_to_text/", ("text", "image"): "text_to_image/"}
+
+
+def sorting_column(evaluation: Evaluation, near: Neighbours) -> tuple[str, dict[int, float]] | None:
+    """The metric that these queries are sorted by, and the value of each.
+
+    Where every value of a column is searched by itself (`recall@10[dress]`), each query has that of its own search.
+    """
+    queries = evaluation.per_query
+    assert queries is not None
+    metric = sorting_metric(evaluation, near.attribute, _DIRECTION.get((near.asks, near.finds), ""))
+    if metric is not None:
+        return metric, dict(zip(queries.ids.tolist(), queries.values[metric].tolist(), strict=True))
+    own = [name for name in fractions(evaluation) if name.startswith(f"{evaluation.primary}[")]
+    if not own or near.attribute is not None:
+        return None
+    column = np.full(len(queries), np.nan)
+    for name in own:
+        values = queries.values[name].numpy()
+        column = np.where(np.isnan(column), values, column)
+    return evaluation.primary, dict(zip(queries.ids.tolist(), column.tolist(), strict=True))
+
+
+def sorting_metric(evaluation: Evaluation, attribute: str | None, start: str = "") -> str | None:
+    """The metric that tells queries apart best: the primary one, unless it only says yes or no. start: of its name."""
+    usable = [name for name in fractions(evaluation) if name.startswith(start)]
+    names = [n for n in usable if ("[" not in n if attribute is None else n.endswith(f"[{attribute}]"))]
     queries = evaluation.per_query
     if queries is None or not names:
         return None
@@ -168,7 +202,7 @@ def answered_query(row: int, value: float, near: Neighbours, items: Mapping[int,
         if i in items:
             other = told(items[i], near.attribute)
             hits.append(Hit(items[i], score, None if own is None or other is None else own == other))
-    return Answered(query, tuple(hits), value)
+    return Answered(query, tuple(hits), value, near.asks, near.finds)
 
 
 def _spread(order: NDArray[np.int64], seen: _Look, most: int = SHOWN) -> list[int]:

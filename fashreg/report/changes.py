@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from fashreg.jobs.comparison import Comparison
 from fashreg.jobs.evaluation_result import Evaluation, Item
-from fashreg.report.answers import Answered, answered_query, sorting_metric, told
+from fashreg.report.answers import Answered, answered_query, sorting_column, sorting_metric, told
+from fashreg.report.groups import fractions
 
 SHOWN, MOST_CLASSES = 5, 8
 
@@ -55,9 +56,12 @@ class Changes:
 def read_changes(comparison: Comparison) -> Changes | None:
     """Of several trainings, values are means and answers those of the first. None where queries were not kept."""
     first, second = (side.evaluations[0] for side in (comparison.first, comparison.second))
-    attribute = None if first.neighbours is None else first.neighbours.attribute
-    metric = sorting_metric(first, attribute)
-    if metric is None or first.per_query is None or not first.items:
+    if first.per_query is None or not first.items:
+        return None
+    near = first.neighbours
+    attribute = None if near is None else near.attribute
+    metric = sorting_metric(first, None) if near is None else (sorting_column(first, near) or (None,))[0]
+    if metric is None or metric not in fractions(first):
         return None
     a, b = comparison.first.per_query(metric), comparison.second.per_query(metric)
     if a is None or b is None:

@@ -14,7 +14,10 @@ _SECTIONS = (
     ("increments", "Increments", ("increments",)),
     ("classes", "Classes", ("classes",)),
     ("attributes", "Attributes", ("attributes", "whole")),
+    ("named", "What is called what", ("named",)),
+    ("captions", "Captions", ("captions",)),
     ("queries", "Queries", ("answers",)),
+    ("back", "Pictures that ask", ("back",)),
     ("suspects", "Suspects", ("suspects",)),
     ("map", "Embedding map", ("map",)),
     ("gaps", "What is not here", ("gaps",)),
@@ -24,6 +27,8 @@ _SECTIONS = (
 def contents_of(content: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Anchor and name of every section that the page has, in order."""
     there = [(anchor, name) for anchor, name, keys in _SECTIONS if any(content[key] for key in keys)]
+    if content["back"]:
+        there = [(anchor, "Texts that ask" if anchor == "queries" else name) for anchor, name in there]
     first = ("metrics", "training", "increments")
     after = 1 + max((i for i, (anchor, _) in enumerate(there) if anchor in first), default=-1)
     there[after:after] = [(section.anchor, section.title) for section in content["sections"]]
@@ -43,6 +48,15 @@ def findings_of(content: Mapping[str, Any], found: Suspects | None) -> list[tupl
     if answers is not None and answers.confusions:
         top = answers.confusions[0]
         said.append(("queries", f"Most often mistaken: {top.asked} for {top.given}, {top.count} times"))
+    if content["named"] is not None and content["named"].pairs:
+        pair = content["named"].pairs[0]
+        said.append(
+            ("named", f"Most often mistaken: {pair.asked} for {pair.given}, {_count(pair.count, 'time', 'times')}")
+        )
+    if content["captions"] is not None and content["captions"].different < content["captions"].of:
+        written = content["captions"]
+        captions = _count(written.different, "different caption", "different captions")
+        said.append(("captions", f"{captions} for {written.of:,} pictures"))
     if found is not None:
         shown: ShownSuspects = content["suspects"]
         if shown.files_twice:

@@ -70,9 +70,13 @@ def _words(thumbnails: Thumbnails, attribute: str | None) -> Mapping[str, Callab
     def caption(item: Item) -> str:
         return ", ".join(str(part) for part in (item.get("label"), _file(item)) if part)
 
+    def target_of(item: Item) -> Item:
+        return {**item, "image": item["target"]} if item.get("target") else item
+
     return {
         "thumbnail": lambda item: Markup(thumbnails.uri(item)),  # letters, digits and /+=:;, only
         "caption": caption,
+        "target_of": target_of,
         "label_of": lambda item: "no label" if item.get("label") is None else item["label"],
         "told_of": lambda item: _named(told(item, attribute)),
         "breakable": breakable,

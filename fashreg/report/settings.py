@@ -39,10 +39,20 @@ def headline(subject: Subject, evaluation: Evaluation) -> list[Tile]:
     if second is not None:
         tiles.append(Tile(second, f"{evaluation.metrics[second]:.3f}", _between(evaluation.intervals.get(second))))
     counts = evaluation.counts
-    tiles.append(Tile("queries", f"{counts.get('queries', 0):,}", f"{counts.get('gallery', 0):,} pictures searched"))
+    tiles.append(_asked(counts))
     if speed := subject.training.get("images_per_second"):
         tiles.append(Tile("pictures / s", f"{speed:,.0f}", f"training took {_duration(subject.training['seconds'])}"))
     return tiles
+
+
+def _asked(counts: Mapping[str, int]) -> Tile:
+    asked = f"{counts.get('queries', 0):,}"
+    if "classes" in counts:
+        return Tile("pictures", asked, f"{counts['classes']:,} classes")
+    if "gallery" not in counts:
+        return Tile("pictures", asked)
+    texts = f" and {counts['texts']:,} texts" if "texts" in counts else ""
+    return Tile("queries", asked, f"{counts['gallery']:,} pictures{texts} searched")
 
 
 def lede_of(subject: Subject) -> str:

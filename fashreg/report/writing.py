@@ -12,6 +12,7 @@ import yaml
 
 from fashreg.jobs.evaluation_result import Evaluation, Item, StoredVectors
 from fashreg.jobs.opening import Model, open_model
+from fashreg.protocol import CAPTIONS, CLASSES, COMPOSED
 from fashreg.report.answers import Answers, read_answers
 from fashreg.report.charts import Chart, histogram, line_chart, training_charts
 from fashreg.report.contents import contents_of, findings_of
@@ -19,6 +20,7 @@ from fashreg.report.embedding_map import Method, draw_map
 from fashreg.report.groups import attribute_tables, class_table, slice_tables, whole_attributes
 from fashreg.report.increments import increments_of
 from fashreg.report.page import render, write_page
+from fashreg.report.said import read_captions, read_classes
 from fashreg.report.sections import plugin_sections
 from fashreg.report.settings import configuration_of, environment_of, headline, lede_of, protocol_of, training_line
 from fashreg.report.subject import ABOUT, Subject, read_subject
@@ -27,6 +29,7 @@ from fashreg.report.suspects_shown import show_suspects
 from fashreg.report.thumbnails import Thumbnails
 
 MOST_EMBEDDED = 20_000
+_WITHOUT_MAP = (COMPOSED, CLASSES, CAPTIONS)  # no picture of a row is what is searched
 
 
 def write_report(folder: str | Path, out: str | Path, *, model: Model | None = None, method: Method = "pca") -> Path:
@@ -63,6 +66,11 @@ def report_html(subject: Subject, *, model: Model | None = None, method: Method 
         "training_line": training_line(subject),
         "increments": increments_of(subject.stream),
         "answers": answers,
+        "back": None
+        if evaluation is None or evaluation.back is None
+        else read_answers(evaluation, items, evaluation.back),
+        "named": None if evaluation is None else read_classes(evaluation, items),
+        "captions": None if evaluation is None else read_captions(evaluation, items),
         "suspects": None if found is None else show_suspects(found, thumbnails),
         "map": None if stored is None else draw_map(stored, items, thumbnails, method),
         "sections": sections,
@@ -155,6 +163,8 @@ def _vectors(
     evaluation = subject.evaluation
     if evaluation is None or (evaluation.vectors is None and model is None) or not items:
         return None
+    if evaluation.protocol.rule in _WITHOUT_MAP:
+        return None
     if evaluation.vectors is not None:
         return evaluation.vectors
     assert model is not None
@@ -193,7 +203,7 @@ def _gaps(subject: Subject, stored: StoredVectors | None) -> list[str]:
             "Classes, queries, suspects and the map: only the numbers of this evaluation were kept. "
             "fashreg evaluate MODEL --table TABLE --out FOLDER keeps what lies behind them."
         )
-    elif stored is None:
+    elif stored is None and evaluation.protocol.rule not in _WITHOUT_MAP:
         gaps.append(
             "Suspects and the map: the vectors were too many to keep with the evaluation; --model MODEL makes them "
             f"again, of at most {MOST_EMBEDDED:,} pictures."
