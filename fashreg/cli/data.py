@@ -73,7 +73,4 @@ def convert(
     if "is_query" in frame.columns:
         print(f"{int(frame['is_query'].sum()):,} rows ask, {int(frame['is_gallery'].sum()):,} are searched")
     print(layout.note)
-    if layout.evaluate:
-        print(f"next: fashreg evaluate MODEL --table {out} {room.options_for(layout, frame)}")
-    else:
-        print("fashreg evaluate searches pictures by pictures, so it will not call its result by this protocol's name")
+    print(f"next: fashreg evaluate MODEL --table {out} {room.options_for(layout, frame)}")

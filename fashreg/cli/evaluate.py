@@ -42,11 +42,16 @@ def evaluate(
         Path | None, typer.Option(help="Folder to write: numbers, queries, neighbours; for compare and report.")
     ] = None,
     task: Task = None,
+    beams: Annotated[
+        int, typer.Option(min=1, help="Captions followed at the same time, where captions are judged.")
+    ] = 1,
     batch_size: Batch = 64,
     set_: SetOption = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measure a model: leave-one-out, or queries against gallery where the table flags them; with 95 % intervals."""
+    """Measure a model, with 95 % intervals: leave-one-out, queries against gallery where the table flags them, or what
+    the evaluator judges: texts and pictures, pictures with texts, classes, captions.
+    """
     from fashreg.jobs.evaluation import evaluate as run
     from fashreg.jobs.evaluation_folder import check_writable, save_evaluation
 
@@ -63,6 +68,7 @@ def evaluate(
         source=source,
         slices=slice_ or (),
         resample=resample,
+        beams=beams,
         batch_size=batch_size,
         options=set_ or (),
     )

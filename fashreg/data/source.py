@@ -55,7 +55,10 @@ class TableSource:
         self.problems.add(missing_column(column, [str(name) for name in self.frame.columns], setting), column=column)
 
     def rows_of(self, split: str | None) -> Rows:
-        """Rows of one split; all rows when split is None, or when it is the training split and no column says."""
+        """Rows of one split; all rows when split is None, or when it is the training split and no column says.
+
+        A name that ends in * stands for all splits that begin so.
+        """
         column, config = self.config.split, self.config
         everything = np.arange(len(self.frame), dtype=np.int64)
         if not len(self.frame):
@@ -72,6 +75,8 @@ class TableSource:
             return everything
         values = self._cells(column)
         wanted = {split} if split in values else _synonyms(split, config)
+        if split.endswith("*") and split not in values:
+            wanted = {value for value in values if value.startswith(split[:-1])}
         rows = np.array([i for i, value in enumerate(values) if value in wanted], dtype=np.int64)
         if not len(rows):
             known = ", ".join(f'"{value}"' for value in sorted(set(values))[:10])

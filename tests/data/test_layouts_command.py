@@ -59,9 +59,9 @@ def test_a_partial_folder_is_one_clear_line(fashreg, tmp_path: Path) -> None:
     assert not (tmp_path / "t.csv").exists()
 
 
-def test_a_protocol_between_pictures_and_texts_is_not_offered_to_evaluate(fashreg, tmp_path: Path) -> None:
+def test_a_protocol_between_pictures_and_texts_is_offered_with_its_evaluator(fashreg, tmp_path: Path) -> None:
     done = fashreg(
         "data", "convert", "fashion-gen-full", fashion_gen(tmp_path / "root", 3), "--out", tmp_path / "t.csv"
     )
-    assert "will not call its result by this protocol's name" in done.out
+    assert "--split validation --set text=text --evaluator cross-modal" in done.out
     assert "next:" not in done.out

@@ -44,7 +44,7 @@ def read_layout(name: str, folder: str | Path, *, pictures: str | Path | None = 
         raise DataError(f"{root} holds no pictures of {name}")
     _refuse_missing(name, root, converted.frame, converted.root)
     frame = converted.frame.reset_index(drop=True)
-    return mark(frame, Official(name, str(converted.root), layout.repeats, not layout.evaluate))
+    return mark(frame, Official(name, str(converted.root), layout.repeats, layout.cross_modal))
 
 
 def convert(name: str, folder: str | Path, out: str | Path) -> pd.DataFrame:

@@ -125,7 +125,7 @@ def read_trials(frame: pd.DataFrame, direction: str, repeat: int) -> tuple[NDArr
     return np.array(asking, dtype=np.int64), shown
 
 
-def _layout(name: str, title: str, read: Callable[[Folder], Converted], note: str) -> Layout:
+def _layout(name: str, title: str, read: Callable[[Folder], Converted], evaluator: str, note: str) -> Layout:
     return Layout(
         name,
         title,
@@ -133,9 +133,10 @@ def _layout(name: str, title: str, read: Callable[[Folder], Converted], note: st
         read,
         "Rostamzadeh et al., Fashion-Gen, 2018, https://arxiv.org/abs/1806.08317; JSON as pre-processed for "
         "FashionViL, https://github.com/BrandonHanx/mmf",
-        evaluate="",
+        evaluate=f"--split validation --set text=text --evaluator {evaluator}",
         note=f"{note} The text is the title, a full stop, and the description. The public validation file is what "
         "papers test on.",
+        cross_modal=True,
     )
 
 
@@ -144,12 +145,14 @@ LAYOUTS = (
         "fashion-gen-full",
         "FashionGen, the whole validation set",
         _full,
+        "cross-modal",
         "A picture is searched among the texts of all products, a text among all pictures; right is the same product.",
     ),
     _layout(
         "fashion-gen-random-100",
         "FashionGen, one right among 101 candidates",
         _random_100,
+        "'{name: cross-modal, candidates: table}'",
         f"{QUERIES:,} queries, five times, each with the right candidate and {NEGATIVES} of its sub-category, in the "
         "columns `image-to-text 1` ... `text-to-image 5`. The papers' own "
         "drawings are not published.",

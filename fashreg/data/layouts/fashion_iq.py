@@ -97,10 +97,11 @@ def _layout(name: str, title: str, read: Any, gallery: str) -> Layout:
         (*files, *(f"image_splits/split.{category}.val.json" for category in _CATEGORIES), "images/"),
         read,
         "Wu et al., Fashion IQ, CVPR 2021, https://github.com/XiaoxiaoGuo/fashion-iq",
-        evaluate='--split validation-dress --set "text=text"',
-        note=f"A query is a reference picture with a text, its label the target; gallery: {gallery}. One category at a "
-        "time (validation-dress, -shirt, -toptee); the reference stays in the gallery. Training rows are triplets: "
-        "image, text, target.",
+        evaluate="--split 'validation-*' --set text=text --set target=target "
+        "--evaluator '{name: composed, by: category}'",
+        note=f"A query is a reference picture with a text, its label the target; gallery: {gallery}. Each category "
+        "(validation-dress, -shirt, -toptee) is searched by itself; the reference stays in the gallery. Training rows "
+        "are triplets: image, text, target.",
         repeats=True,
     )
 

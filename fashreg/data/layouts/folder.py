@@ -93,8 +93,8 @@ class Layout:
     """One official layout and the protocol that its table follows.
 
     needs: what the folder must hold. repeats: a picture may stand in several rows. unpacks: pictures lie inside other
-    files. evaluate: options of `fashreg evaluate` that go with the table; "": the protocol searches between pictures
-    and texts, which that command does not. note: what to know before quoting numbers. source: where it is described.
+    files. evaluate: options of `fashreg evaluate` that go with the table. cross_modal: the protocol searches between
+    pictures and texts. note: what to know before quoting numbers. source: where it is described.
     """
 
     name: str
@@ -106,3 +106,4 @@ class Layout:
     note: str = ""
     repeats: bool = False
     unpacks: bool = False
+    cross_modal: bool = False
