@@ -12,15 +12,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from fashreg.testing.backbone_ways import forward, only_for_captions, pictures, stages, ways
 from fashreg.testing.state import same_state, shaken, state_of
 from fashreg.values import InputSpec
-
-
-def pictures(backbone: Any, count: int = 2, seed: int = 0) -> Tensor:
-    """Random pictures (count, 3, H, W) of the size that the backbone says, normalised as it says."""
-    spec = backbone.input_spec
-    noise = torch.rand(count, 3, *spec.size, generator=torch.Generator().manual_seed(seed))
-    return (noise - torch.tensor(spec.mean)[:, None, None]) / torch.tensor(spec.std)[:, None, None]
 
 
 def alike(one: Tensor, other: Tensor, tolerance: float) -> bool:
@@ -48,6 +42,7 @@ class BackboneContract:
     def test_it_says_what_it_takes_in_plain_data(self, backbone: Any) -> None:
         assert issubclass(type(backbone), nn.Module)
         assert "image" in backbone.modalities
+        assert ("text" in backbone.modalities) == hasattr(backbone, "encode_text"), "texts are said or made, not both"
         spec: InputSpec = backbone.input_spec
         plain: dict[str, Any] = json.loads(json.dumps(asdict(spec)))
         again: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in plain.items()}
@@ -64,7 +59,7 @@ class BackboneContract:
 
     def test_the_widths_are_what_comes_out(self, backbone: Any) -> None:
         backbone.eval()
-        features = backbone.run_stages(pictures(backbone))
+        features = stages(backbone, pictures(backbone))
         pooled, spatial = backbone.pool(features), backbone.to_map(features)
         assert pooled.shape == (2, backbone.out_dim)
         assert spatial.ndim == 4
@@ -76,20 +71,20 @@ class BackboneContract:
         backbone.eval()
         shaken(backbone)
         images = pictures(backbone)
-        assert torch.equal(backbone(images), backbone.pool(backbone.run_stages(images)))
+        assert torch.equal(forward(backbone, images), backbone.pool(stages(backbone, images)))
 
     def test_a_cut_anywhere_changes_no_bit(self, backbone: Any) -> None:
         backbone.eval()
         shaken(backbone)
         images, count = pictures(backbone), len(backbone.stages)
         with torch.no_grad():
-            whole = backbone.run_stages(images)
-            assert torch.equal(backbone.run_stages(images, 0, count), whole)
+            whole = stages(backbone, images)
+            assert torch.equal(stages(backbone, images, 0, count), whole)
             x = images
             for stage in range(count):
-                assert torch.equal(backbone.run_stages(x, stage, stage), x), f"no stage at all, at {stage}"
-                assert torch.equal(backbone.run_stages(x, stage), whole), f"cut before {backbone.stages[stage]}"
-                x = backbone.run_stages(x, stage, stage + 1)
+                assert torch.equal(stages(backbone, x, stage, stage), x), f"no stage at all, at {stage}"
+                assert torch.equal(stages(backbone, x, stage), whole), f"cut before {backbone.stages[stage]}"
+                x = stages(backbone, x, stage, stage + 1)
                 assert x.shape[0] == images.shape[0], "what travels between stages is not batch first"
             assert torch.equal(x, whole)
 
@@ -108,13 +103,13 @@ class BackboneContract:
             if not any(True for module in modules for _ in module.parameters()):
                 continue
             with torch.no_grad():
-                before = backbone.run_stages(images, 0, stage)
-                after, pooled = backbone.run_stages(before, stage, stage + 1), backbone(images)
+                before = stages(backbone, images, 0, stage)
+                after, pooled = stages(backbone, before, stage, stage + 1), forward(backbone, images)
                 for module in modules:
                     shaken(module)
-                assert torch.equal(backbone.run_stages(images, 0, stage), before), f"{name} acts before its turn"
-                same = torch.equal(backbone.run_stages(before, stage, stage + 1), after)
-                last = stage == len(backbone.stages) - 1 and not torch.equal(backbone(images), pooled)
+                assert torch.equal(stages(backbone, images, 0, stage), before), f"{name} acts before its turn"
+                same = torch.equal(stages(backbone, before, stage, stage + 1), after)
+                last = stage == len(backbone.stages) - 1 and not torch.equal(forward(backbone, images), pooled)
                 assert not same or last, f"the modules of {name} do nothing"
 
     def test_gradients_reach_every_parameter_of_the_stages_that_are_not_frozen(self, backbone: Any) -> None:
@@ -124,9 +119,11 @@ class BackboneContract:
             parameter.requires_grad_(False)
         backbone.train()
         weights = torch.rand(backbone.out_dim, generator=torch.Generator().manual_seed(2))
-        (backbone(pictures(backbone)) * weights).sum().backward()
+        answers = [way() for way in ways(backbone, pictures(backbone)).values()]
+        sum((features * weights).sum() for features in answers).backward()  # type: ignore[union-attr]
+        written = only_for_captions(backbone)
         for name, parameter in backbone.named_parameters():
-            if parameter.requires_grad:
+            if parameter.requires_grad and id(parameter) not in written:
                 assert parameter.grad is not None, f"no gradient reaches {name}"
                 assert torch.isfinite(parameter.grad).all(), name
         assert all(parameter.grad is None for parameter in frozen)
@@ -135,9 +132,9 @@ class BackboneContract:
         backbone.eval()
         images, state, random = pictures(backbone), state_of(backbone), torch.get_rng_state()
         kept = images.clone()
-        first = backbone(images)
-        backbone(pictures(backbone, seed=5))
-        assert torch.equal(backbone(images), first)
+        first = forward(backbone, images)
+        forward(backbone, pictures(backbone, seed=5))
+        assert torch.equal(forward(backbone, images), first)
         assert torch.equal(images, kept), "the pictures were changed in place"
         assert same_state(state_of(backbone), state), "evaluation changed parameters or buffers"
         assert torch.equal(torch.get_rng_state(), random), "evaluation used the global random state"
@@ -146,7 +143,7 @@ class BackboneContract:
         kept = [parameter.detach().clone() for parameter in backbone.parameters()]
         assert backbone.train().training
         assert all(module.training for module in backbone.modules())
-        backbone(pictures(backbone))
+        forward(backbone, pictures(backbone))
         assert all(torch.equal(a, b) for a, b in zip(backbone.parameters(), kept, strict=True))
         backbone.eval()
         assert not any(module.training for module in backbone.modules())
@@ -154,16 +151,16 @@ class BackboneContract:
     def test_pictures_do_not_see_one_another_in_evaluation(self, backbone: Any) -> None:
         backbone.eval()
         images = pictures(backbone, count=3)
-        together = backbone(images)
-        assert alike(backbone(images[:1]), together[:1], self.tolerance)
-        assert alike(backbone(images.flip(0)), together.flip(0), self.tolerance)
+        together = forward(backbone, images)
+        assert alike(forward(backbone, images[:1]), together[:1], self.tolerance)
+        assert alike(forward(backbone, images.flip(0)), together.flip(0), self.tolerance)
 
     def test_the_memory_layout_of_the_pictures_does_not_matter(self, backbone: Any) -> None:
         backbone.eval()
         images = pictures(backbone)
-        wanted = backbone(images)
-        assert alike(backbone(images.to(memory_format=torch.channels_last)), wanted, self.tolerance)
-        assert alike(backbone(images.flip(3).flip(3)), wanted, self.tolerance)
+        wanted = forward(backbone, images)
+        assert alike(forward(backbone, images.to(memory_format=torch.channels_last)), wanted, self.tolerance)
+        assert alike(forward(backbone, images.flip(3).flip(3)), wanted, self.tolerance)
 
     def test_another_picture_size_works_cut_or_whole_or_is_refused_with_both_sizes(self, backbone: Any) -> None:
         backbone.eval()
@@ -171,7 +168,7 @@ class BackboneContract:
         odd = nn.functional.interpolate(pictures(backbone), size=(height + 5, width + 19))
         half, whole, refused = len(backbone.stages) // 2, None, ""
         try:
-            whole = backbone(odd)
+            whole = forward(backbone, odd)
         except ValueError as error:
             refused = str(error)
         if whole is None:
@@ -179,7 +176,7 @@ class BackboneContract:
             assert str(height + 5) in refused, "the message does not say which size was given"
         else:
             assert whole.shape == (2, backbone.out_dim)
-            assert torch.equal(backbone.pool(backbone.run_stages(backbone.run_stages(odd, 0, half), half)), whole)
+            assert torch.equal(backbone.pool(stages(backbone, stages(backbone, odd, 0, half), half)), whole)
 
     def test_a_saved_state_gives_the_same_features_bit_for_bit(self, backbone: Any) -> None:
         other = copy.deepcopy(backbone)
@@ -188,16 +185,16 @@ class BackboneContract:
         assert all(torch.isfinite(t).all() for t in state.values() if t.is_floating_point())
         other.load_state_dict(state, strict=True)
         images = pictures(backbone)
-        assert torch.equal(other.eval()(images), backbone.eval()(images))
+        assert torch.equal(forward(other.eval(), images), forward(backbone.eval(), images))
 
     def test_a_copy_lives_its_own_life(self, backbone: Any) -> None:
         backbone.eval()
         other, images = copy.deepcopy(backbone), pictures(backbone)
-        first = backbone(images)
-        assert torch.equal(other(images), first)
+        first = forward(backbone, images)
+        assert torch.equal(forward(other, images), first)
         shaken(other)
-        assert torch.equal(backbone(images), first), "changing the copy changed the original"
-        assert not torch.equal(other(images), first), "the copy still runs on the original's weights"
+        assert torch.equal(forward(backbone, images), first), "changing the copy changed the original"
+        assert not torch.equal(forward(other, images), first), "the copy still runs on the original's weights"
         owned = {id(p) for i in range(len(other.stages)) for m in other.stage_modules(i) for p in m.parameters()}
         assert owned == {id(p) for p in other.parameters()}, "the copy's stages name the original's modules"
 
@@ -205,8 +202,8 @@ class BackboneContract:
         backbone.eval()
         images = pictures(backbone)
         with torch.no_grad():
-            wanted = backbone(images)
+            wanted = forward(backbone, images)
             with torch.autocast("cpu", dtype=torch.bfloat16):
-                rough = backbone(images).float()
+                rough = forward(backbone, images).float()
         assert torch.isfinite(rough).all()
         assert torch.nn.functional.cosine_similarity(rough, wanted).min() > 0.98

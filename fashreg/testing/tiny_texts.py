@@ -67,7 +67,7 @@ class TinyTextBackbone(nn.Module):
             made = nn.ModuleDict(
                 {"image": nn.Conv2d(self.width, self.width, 1), "text": nn.Linear(self.width, self.width)}
             )
-        self.adapters[f"task_{name}"] = made.to(self.stem.weight.device).train(self.training)
+        self.adapters[_key(name)] = made.to(self.stem.weight.device).train(self.training)
         if self.across is None and kind in TOLD:
             self.across = self._across().to(self.stem.weight.device).train(self.training)
         self.kinds[name] = kind
@@ -103,7 +103,7 @@ class TinyTextBackbone(nn.Module):
 
     def modules_of(self, task: str) -> list[Any]:
         """The adapters of a task, and the way across where pictures are told texts."""
-        adapters = self.adapters[f"task_{task}"]
+        adapters = self.adapters[_key(task)]
         return [adapters, self.across] if self.kinds[task] in TOLD else [adapters]
 
     def encode_text(self, texts: Sequence[str], task: str | None = None) -> Tensor:
@@ -113,9 +113,9 @@ class TinyTextBackbone(nn.Module):
 
     def compose(self, images: Tensor, texts: Sequence[str], task: str | None = None) -> Tensor:
         """A picture and a text each -> (B, F): every place of the picture is told the text."""
-        if self.across is None or (self.kinds and self.kinds.get(task or self.tasks[0]) not in TOLD):
-            raise ValueError(f"task {task!r} takes no picture with a text")
         said = self.encode_text(texts, task)
+        if self.across is None or (self.kinds and self.kinds[task or self.tasks[0]] not in TOLD):
+            raise ValueError(f"task {task!r} takes no picture with a text")
         told = torch.tanh(self.across(said))[:, :, None, None] * self.run_stages(images, task=task)
         return self.pool(told) + said
 
@@ -152,7 +152,7 @@ class TinyTextBackbone(nn.Module):
         name = self.tasks[0] if task is None and len(self.kinds) == 1 else task
         if name not in self.kinds:
             raise ValueError(f"no task {name!r}; the tasks are {', '.join(self.tasks) or 'none'}")
-        made: Any = self.adapters[f"task_{name}"]
+        made: Any = self.adapters[_key(name)]
         return lambda x, side: torch.tanh(made[side](x))
 
 
@@ -199,7 +199,7 @@ class TinyTextHead(nn.Module):
             self.classes[name] = list(classes)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed + 1 + len(self.kinds))
-            self.answers[f"task_{name}"] = nn.Linear(self.in_dim, width)
+            self.answers[_key(name)] = nn.Linear(self.in_dim, width)
         self.kinds[name] = kind
 
     def forward(self, features: Tensor, task: str | None = None) -> Tensor:
@@ -208,18 +208,23 @@ class TinyTextHead(nn.Module):
 
     def head_of(self, task: str) -> nn.Module:
         """What a task has of its own."""
-        found: nn.Module = self.answers[f"task_{task}"]
+        found: nn.Module = self.answers[_key(task)]
         return found
 
     def classify(self, features: Tensor, task: str) -> Tensor:
         """(B, F) -> logits (B, C)."""
-        logits: Tensor = self.answers[f"task_{task}"](features)
+        logits: Tensor = self.answers[_key(task)](features)
         return logits
 
     def words(self, hidden: Tensor, task: str) -> Tensor:
         """(B, F) -> logits of the next letter."""
-        logits: Tensor = self.answers[f"task_{task}"](hidden)
+        logits: Tensor = self.answers[_key(task)](hidden)
         return logits
+
+
+def _key(task: str) -> str:
+    """A name that a ModuleDict takes; one for each task."""
+    return "task_" + task.replace("%", "%25").replace(".", "%2E")
 
 
 def tiny_text_encoder(kinds: Mapping[str, str] | None = None, seed: int = 0) -> Encoder:
