@@ -1,4 +1,4 @@
-"""`fashreg continue`: add an attribute to a model that is trained, and keep what it knows."""
+"""`fashreg continue`: add an attribute or a task to a model that is trained, and keep what it knows."""
 
 from __future__ import annotations
 
@@ -15,9 +15,18 @@ def continue_(
         str,
         typer.Argument(metavar="RUN|MODEL|USER/NAME", help="Run folder, model folder, or user/name@REV on the Hub."),
     ],
-    table: Annotated[str, typer.Option("--table", help="CSV, TSV or Parquet with the new attribute as a column.")],
+    table: Annotated[
+        str | None, typer.Option("--table", help="CSV, TSV or Parquet with the new attribute, or of the new task.")
+    ] = None,
     add: Annotated[
         list[str] | None, typer.Option("--add-attribute", help="Column to learn (repeatable: one after the other).")
+    ] = None,
+    add_task: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--add-task",
+            help="Task to learn (repeatable: together); --set tasks.NAME.kind=..., --set tasks.NAME.data.text=...",
+        ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder to make, e.g. runs/b.")] = None,
     train_encoder: Annotated[
@@ -38,12 +47,12 @@ def continue_(
     report: Annotated[bool, typer.Option(help="Write OUT/report.html at the end.")] = True,
     as_json: AsJson = False,
 ) -> None:
-    """Add an attribute to a trained model: a new head learns; what the model knew stays, to the bit, and is checked."""
+    """Add an attribute or a task to a trained model: what the model knew stays, to the bit, and is checked."""
     from fashreg.cli.train import finish
     from fashreg.errors import RecipeError
     from fashreg.jobs.continuing import continue_training, plan_continuing
 
-    how: dict[str, Any] = {"add": add or (), "table": table, "train_encoder": train_encoder}
+    how: dict[str, Any] = {"add": add or (), "add_task": add_task or (), "table": table, "train_encoder": train_encoder}
     how |= {"recipe": recipe, "overrides": set_ or ()}
     if dry_run:
         print(plan_continuing(source, **how).describe())

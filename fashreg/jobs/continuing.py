@@ -1,8 +1,9 @@
-"""Learning on: a trained model gets a new attribute, and what it knew stays as it was."""
+"""Learning on: a trained model gets a new attribute or task, and what it knew stays as it was."""
 
 from __future__ import annotations
 
 import contextlib
+import copy
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields
@@ -11,13 +12,16 @@ from typing import Any
 
 from fashreg import registry
 from fashreg.assembly import told_by
+from fashreg.config import Recipe
 from fashreg.encoder import Encoder
-from fashreg.errors import ModelError
+from fashreg.errors import ModelError, RecipeError
 from fashreg.jobs.continuing_recipe import checked_names, continued_recipe, freeze_before
 from fashreg.jobs.continuing_source import Beginning, read_beginning
+from fashreg.jobs.continuing_tasks import checked_tasks, recipe_with_tasks, rest_all_but
 from fashreg.jobs.keeping_check import Before, Kept
 from fashreg.jobs.new_heads import let_reach
 from fashreg.jobs.parts import assemble, read_tables
+from fashreg.jobs.settling import settled
 from fashreg.jobs.stream_check import stream_judge
 from fashreg.jobs.stream_judging import Judge
 from fashreg.jobs.training import Plan, TrainedRun, run_training
@@ -53,8 +57,9 @@ class ContinuedRun(TrainedRun):
 def continue_training(
     source: str | Path | Encoder,
     *,
-    add: str | Sequence[str],
-    table: Any,
+    add: str | Sequence[str] = (),
+    table: Any = None,
+    add_task: str | Sequence[str] = (),
     out: str | Path | None = None,
     train_encoder: bool = False,
     recipe: Any = None,
@@ -62,20 +67,23 @@ def continue_training(
     resume: bool = False,
     quiet: bool = False,
 ) -> ContinuedRun:
-    """Add attributes to a trained model, one after the other, each with a head of its own.
+    """Add attributes or tasks to a trained model.
 
     source: a run folder (with what its learner handed on), a model folder, user/name[@REVISION] on the Hub, or an
-    Encoder, which is left as it is. add: columns of `table`, a path or DataFrame. out: a run folder to make; None
-    writes nothing. train_encoder: False leaves everything that the model knew equal to the bit, which is checked at the
+    Encoder, which is left as it is. add: columns of `table`, a path or DataFrame; one after the other, each with a head
+    of its own. add_task: instead, tasks as in a recipe's section `tasks`, learned together; kinds, columns and, without
+    `table`, tables stand in the overrides: "tasks.NAME.data.text=caption". out: a run folder to make; None writes
+    nothing. train_encoder: False leaves everything that the model knew equal to the bit, which is checked at the
     end; True lets the encoder learn on, so that what it knew moves. recipe: instead of the one that is kept with the
     model. overrides: "field=value" of the recipe. resume: go on in `out` after an interruption.
 
-    The recipe stays as it was but for table, attributes and what is frozen. Attributes that the model knows and the
-    table has are measured before and after, and not learned again.
+    The recipe stays as it was but for table, attributes or tasks, and what is frozen. Attributes that the model knows
+    and the table has are measured before and after, and not learned again.
     """
+    asked = _Asked(add, table, add_task, train_encoder, recipe, overrides)
     begun = read_beginning(source)
-    with _prepared(begun, add, table, train_encoder, recipe, overrides) as plan:
-        run = _learned(begun, plan, out, resume=resume, quiet=quiet)
+    with _prepared(begun, asked) as plan:
+        run = _learned(begun, plan, asked, out, resume=resume, quiet=quiet)
     kept = run.kept
     if kept is not None and not train_encoder and not kept.whole:
         raise ModelError(
@@ -89,50 +97,86 @@ def continue_training(
 def plan_continuing(
     source: str | Path | Encoder,
     *,
-    add: str | Sequence[str],
-    table: Any,
+    add: str | Sequence[str] = (),
+    table: Any = None,
+    add_task: str | Sequence[str] = (),
     train_encoder: bool = False,
     recipe: Any = None,
     overrides: Sequence[str] = (),
 ) -> Plan:
     """Everything that `continue_training` does before its first step. Raises what it would raise."""
     begun = read_beginning(source)
-    with _prepared(begun, add, table, train_encoder, recipe, overrides) as plan:
+    with _prepared(begun, _Asked(add, table, add_task, train_encoder, recipe, overrides)) as plan:
         _judge(plan)
         return plan
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """What was asked for: the arguments of `continue_training`."""
+
+    add: str | Sequence[str]
+    table: Any
+    add_task: str | Sequence[str]
+    train_encoder: bool
+    recipe: Any
+    overrides: Sequence[str]
+
+    def read(self, begun: Beginning) -> Recipe:
+        """The recipe of the new run."""
+        if self.add_task and self.add:
+            raise RecipeError("an attribute and a task are added one after the other: --add-attribute, or --add-task")
+        if self.add_task:
+            names = checked_tasks(begun, self.add_task)
+            how = {"recipe": self.recipe, "overrides": self.overrides}
+            return recipe_with_tasks(begun, names, self.table, **how)
+        names = checked_names(begun, self.add)
+        if self.table is None:
+            raise RecipeError("say which table has the new attribute as a column: --table TABLE", field="data.table")
+        how = {"train_encoder": self.train_encoder, "recipe": self.recipe, "overrides": self.overrides}
+        return continued_recipe(begun, names, self.table, **how)
+
+
 @contextlib.contextmanager
-def _prepared(
-    begun: Beginning, add: str | Sequence[str], table: Any, train_encoder: bool, recipe: Any, overrides: Sequence[str]
-) -> Iterator[Plan]:
+def _prepared(begun: Beginning, asked: _Asked) -> Iterator[Plan]:
     """The recipe and the parts, built; within the block what the recipe names is seen, and no more."""
-    names = checked_names(begun, add)
-    read = continued_recipe(begun, names, table, train_encoder=train_encoder, recipe=recipe, overrides=overrides)
+    read, recipe = asked.read(begun), asked.recipe
     stranger = told_by(begun.name) if begun.foreign and recipe is None else contextlib.nullcontext()
-    encoder = begun.encoder
+    # a task is added to the encoder at once, so what was known is asked of another one
+    encoder = copy.deepcopy(begun.encoder) if asked.add_task else begun.encoder
     with registry.only(read.plugins):
-        tables = read_tables(read, None if isinstance(table, str | Path) else table)
+        objects = {"backbone": encoder.backbone, "head": encoder.head}
+        read = settled(read, objects)
+        tables = read_tables(read, None if isinstance(asked.table, str | Path) else asked.table)
         with stranger:
             let_reach(encoder, read)
-            parts = assemble(read, tables, {"backbone": encoder.backbone, "head": encoder.head})
+            parts = assemble(read, tables, objects)
         parts.encoder.input_spec = encoder.input_spec
-        parts.provenance["continued_from"] = {**begun.told(), **freeze_before(begun, recipe, read)}
+        before = {} if tables.tasks else freeze_before(begun, recipe, read)
+        parts.provenance["continued_from"] = {**begun.told(), **before}
         yield Plan(read, tables, parts)
 
 
-def _judge(plan: Plan) -> Judge:
+def _judge(plan: Plan) -> Judge | None:
+    """Of attributes; tasks are measured each by its own evaluator."""
+    if plan.tables.tasks:
+        return None
     return stream_judge(plan.recipe, plan.tables, plan.parts, {"head": plan.parts.encoder.head})
 
 
-def _learned(begun: Beginning, plan: Plan, out: str | Path | None, *, resume: bool, quiet: bool) -> ContinuedRun:
+def _learned(
+    begun: Beginning, plan: Plan, asked: _Asked, out: str | Path | None, *, resume: bool, quiet: bool
+) -> ContinuedRun:
     """Train, and compare with what was known before."""
-    names = tuple(experience.name for experience in plan.tables.experiences)
+    tables = plan.tables
+    names = tuple(tables.tasks) or tuple(experience.name for experience in tables.experiences)
     said = {"continued_from": plan.parts.provenance["continued_from"], "added": list(names)}
     judge, document = _judge(plan), plan.recipe.model_dump(mode="json")
-    before = Before(begun.encoder, plan.tables.train, begun.tasks) if _first() else None
+    before = Before(begun.encoder, tables.train, begun.tasks) if _first() else None
 
     def bound(learner: Any) -> None:
+        if tables.tasks and not asked.train_encoder:
+            learner.frozen.modules += rest_all_but(plan.parts.encoder, names)
         if hasattr(learner, "take_up"):
             learner.take_up(begun.carried)
 

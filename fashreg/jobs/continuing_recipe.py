@@ -58,12 +58,12 @@ def continued_recipe(
     table has; stream.order is the new names; trainer.freeze is backbone, unless train_encoder; data.label is left out
     where the table has no such column. Then `overrides`. recipe: instead of the one that is kept with the model.
     """
-    document = _kept(begun, recipe)
-    _check_overrides(overrides)
+    document = kept_recipe(begun, recipe)
+    check_overrides(overrides)
     data = dict(document.get("data") or {})
     data.pop("root", None)
     data["table"] = str(table) if isinstance(table, str | Path) else "DataFrame"
-    columns = _columns(table, [*overrides], data)
+    columns = columns_of(table, [*overrides], data)
     for name in names:
         if name not in columns:
             near = nearest(name, columns)
@@ -86,7 +86,7 @@ def continued_recipe(
 
 def freeze_before(begun: Beginning, recipe: Any, now: Recipe) -> dict[str, Any]:
     """What was frozen while the encoder was last learned, where that is not what is frozen now: for _release."""
-    earlier = read_recipe(_kept(begun, recipe)).trainer.freeze
+    earlier = read_recipe(kept_recipe(begun, recipe)).trainer.freeze
     found = _said_before(begun) or earlier if earlier == "backbone" else earlier
     return {} if found == now.trainer.freeze else {"freeze": found}
 
@@ -96,7 +96,7 @@ def _said_before(begun: Beginning) -> Any:
     return said.get("freeze") if isinstance(said, dict) else None
 
 
-def _kept(begun: Beginning, recipe: Any) -> dict[str, Any]:
+def kept_recipe(begun: Beginning, recipe: Any) -> dict[str, Any]:
     """The recipe to begin with, as plain data without what nobody set."""
     if recipe is None and begun.recipe is None:
         raise RecipeError(
@@ -114,7 +114,7 @@ def _kept(begun: Beginning, recipe: Any) -> dict[str, Any]:
         ) from None
 
 
-def _columns(table: Any, overrides: Sequence[str], data: Mapping[str, Any]) -> list[str]:
+def columns_of(table: Any, overrides: Sequence[str], data: Mapping[str, Any]) -> list[str]:
     """The columns of the table."""
     root = {"root": data["root"]} if "root" in data else {}
     for text in overrides:
@@ -125,7 +125,8 @@ def _columns(table: Any, overrides: Sequence[str], data: Mapping[str, Any]) -> l
     return [str(name) for name in source.frame.columns]
 
 
-def _check_overrides(overrides: Sequence[str]) -> None:
+def check_overrides(overrides: Sequence[str]) -> None:
+    """RecipeError for an override of what the command itself decides."""
     for text in overrides:
         key = text.partition("=")[0].strip()
         for place in _prefixes(key):
