@@ -19,15 +19,14 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed: $(BIN)/python pyproject.toml contrib/fashreg-lite0/pyproject.toml
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e . -e contrib/fashreg-lite0
+	bash .ci/install $(VENV) -e . -e contrib/fashreg-lite0
 	touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed contrib/template/pyproject.toml contrib/fashreg-milvus/pyproject.toml \
 		plugins/fashreg-acbn/pyproject.toml plugins/fashreg-famevil/pyproject.toml \
 		plugins/fashreg-mclfir/pyproject.toml plugins/fashreg-moml/pyproject.toml
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]' -e contrib/fashreg-lite0 \
-		-e contrib/fashreg-milvus -e contrib/template -e plugins/fashreg-acbn \
-		-e plugins/fashreg-famevil -e 'plugins/fashreg-mclfir[text]' -e plugins/fashreg-moml
+	bash .ci/install $(VENV) -e '.[dev]' -e contrib/fashreg-lite0 -e contrib/fashreg-milvus -e contrib/template \
+		-e plugins/fashreg-acbn -e 'plugins/fashreg-famevil[test]' -e 'plugins/fashreg-mclfir[text]' -e plugins/fashreg-moml
 	touch $@
 
 # The main job. Each line is a command that a person would type; PRODUCTS and EPOCHS make it shorter.
