@@ -10,13 +10,13 @@ import torch
 from fashreg_famevil.backbone import FameViLBackbone
 from fashreg_famevil.head import FameViLHead
 from fashreg_famevil.multi_task import MultiTaskLearner
-from torch import Tensor, nn
 
 from fashreg.encoder import Encoder
 from fashreg.samplers.random import RandomSampler
 from fashreg.testing.tiny_run import CrashError, run_folder, tiny_trainer
 from fashreg.training.freezing import Frozen
 from fashreg.training.interleaved import InterleavedSource
+from fashreg.training.own_loss import OwnLoss
 from fashreg.training.processes import Processes
 from fashreg.training.session import Session
 from fashreg.values import Experience, TrainingBatch
@@ -24,13 +24,6 @@ from fashreg.values import Experience, TrainingBatch
 KINDS = {"match": "cross-modal", "edit": "composed", "name": "classification", "say": "captioning"}
 COLOURS, THINGS = ("red", "blue", "green", "grey"), ("dress", "shirt", "skirt", "coat")
 NUMBER, SIDE, BATCH = 16, 16, 8
-
-
-class NoLoss(nn.Module):
-    """Stands where the recipe names no loss."""
-
-    accepts_references, needs, lr_factor = True, frozenset[str](), 1.0
-    parts: dict[str, Tensor] = {}  # noqa: RUF012
 
 
 def small_encoder(kinds: dict[str, str] = KINDS, seed: int = 0, **options: Any) -> Encoder:
@@ -90,13 +83,13 @@ def batch_of(task: str, rows: int = BATCH, kinds: dict[str, str] = KINDS) -> Tra
     return Wardrobe(None, task, kinds[task]).batch(range(rows))
 
 
-def source(learner: Any = None, fails_at: int | None = None, kinds: dict[str, str] = KINDS) -> Any:
-    """How a session gets its batches; the learner decides whose turn it is. fails_at: die before this batch."""
+def source(fails_at: int | None = None, kinds: dict[str, str] = KINDS, turns: Any = None) -> Any:
+    """How a session gets its batches. fails_at: die before this batch. turns: whose turn it is, as a learner says."""
 
     def make(experience: Experience, frozen: Frozen, processes: Processes) -> Any:
         if experience.parts:
             parts = [make(part, frozen, processes) for part in experience.parts]
-            whole = InterleavedSource(parts, 0)
+            whole = InterleavedSource(parts, 0, [part.name for part in experience.parts], turns)
             return Dying(whole, fails_at) if fails_at is not None else whole
         sampler = RandomSampler(
             torch.arange(NUMBER), batch_size=BATCH, seed=3, rank=processes.rank, world_size=processes.size
@@ -131,13 +124,14 @@ def small_session(
     kinds: dict[str, str] = KINDS,
     fails_at: int | None = None,
     trainer: dict[str, Any] | None = None,
+    turns: Any = None,
     **parts: Any,
 ) -> Session:
     """A session without loss and memory. Two epochs of two batches a task."""
     chosen: dict[str, Any] = {
         "encoder": small_encoder(kinds),
-        "loss": NoLoss(),
-        "source": source(fails_at=fails_at, kinds=kinds),
+        "loss": OwnLoss(),
+        "source": source(fails_at, kinds, turns),
         "trainer": tiny_trainer(**{"batch_size": BATCH, "epochs": 1, **(trainer or {})}),
         "folder": None if folder is None else run_folder(folder),
         "quiet": True,

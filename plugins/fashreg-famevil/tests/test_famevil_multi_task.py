@@ -107,12 +107,13 @@ def turns_of(learner: MultiTaskLearner) -> list[str]:
         return own(batch)
 
     learner.objective = spy  # type: ignore[method-assign]
-    learnt(small_session(), learner)
+    learnt(small_session(turns=learner.turns), learner)
     return seen
 
 
 def test_every_batch_of_every_task_comes_once_an_epoch() -> None:
     assert Counter(turns_of(MultiTaskLearner())) == dict.fromkeys(KINDS, 2)
+    assert turns_of(MultiTaskLearner("round-robin")) == [*KINDS, *KINDS]
 
 
 def test_the_order_is_a_pure_function_of_lengths_and_seed() -> None:
@@ -245,10 +246,10 @@ def test_a_run_that_died_goes_on_bit_for_bit(how: str, tmp_path: Path) -> None:
         )
         trainer = {"checkpoint_steps": 1, "accumulate": 4 if how == "impartial" else 1}
         measured = {f"{task}/mean_recall": 0.5 for task in KINDS}
-        session = small_session(
-            folder, fails_at=fails_at, trainer=trainer, evaluate=lambda *asked: {"recall@1": 0.1, **measured}
-        )
-        learnt(session, MultiTaskLearner(adaptive=True, **options))
+        learner = MultiTaskLearner(adaptive=True, **options)
+        parts = {"turns": learner.turns, "evaluate": lambda *asked: {"recall@1": 0.1, **measured}}
+        session = small_session(folder, fails_at=fails_at, trainer=trainer, **parts)
+        learnt(session, learner)
         return {name: value.clone() for name, value in session.encoder.state_dict().items()}
 
     whole = run(tmp_path / "whole")
