@@ -9,6 +9,7 @@ import torch
 from famevil_small import CLASSES, KINDS, small_backbone, small_head
 
 from fashreg.testing.backbone import BackboneContract
+from fashreg.testing.backbone_texts import TextBackboneContract
 from fashreg.testing.head import HeadContract, MultiTaskHeadContract, features_for
 
 
@@ -34,6 +35,24 @@ class TestNoAdapters(BackboneContract):
     @pytest.fixture
     def backbone(self) -> Any:
         return small_backbone({"name": "classification"}, task_adapters="none")
+
+
+class TestTextsOfPlainCLIP(TextBackboneContract):
+    @pytest.fixture
+    def backbone(self) -> Any:
+        return small_backbone({})
+
+
+class TestTextsOfFourTasks(TextBackboneContract):
+    @pytest.fixture
+    def backbone(self) -> Any:
+        return small_backbone(KINDS)
+
+
+class TestTextsWithOneSetOfAdapters(TextBackboneContract):
+    @pytest.fixture
+    def backbone(self) -> Any:
+        return small_backbone(KINDS, task_adapters="one")
 
 
 class TestAHeadWithoutTasks(HeadContract):

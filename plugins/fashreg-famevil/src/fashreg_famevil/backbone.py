@@ -87,6 +87,7 @@ class FameViLBackbone(nn.Module):
             clip = plain_clip(model, image_size=image_size, context_length=context_length, vocabulary=vocabulary)
         if weights is not None:
             load_weights(clip, model, weights)
+        clip.logit_scale.requires_grad_(False)  # nothing here asks it: the tasks' heads have scales of their own
         self.context_length, self.vocabulary = int(clip.context_length), int(clip.vocab_size)
         self.image_size = int(clip.visual.image_size[0])
         self.trunk = AdaptedCLIP(clip, (), bottleneck, cross_bottleneck, adapters=task_adapters, cross=())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,16 +55,23 @@ def load_weights(clip: Any, model: str, weights: str | Path) -> None:
     if Path(weights).suffix in (".safetensors", *PICKLES) and not str(weights).startswith(HUB):
         state = read_state(Path(weights))
     else:
-        repository = str(weights) if str(weights).startswith(HUB) else tag_of(model, weights).get("hf_hub", "")
-        if not repository:
-            raise ModelError(f"open_clip has the weights {weights!r} of {model} as a pickle only; {_WAYS}")
-        state = read_state(_fetched(repository.removeprefix(HUB).rstrip("/")))
+        state = read_state(_fetched(_address(model, str(weights))))
     state = _fitted(from_transformers(state), clip)
     try:
         clip.load_state_dict(state, strict=True)
     except RuntimeError as error:
         said = [line.strip() for line in str(error).splitlines()[1:4]]
         raise ModelError(f"the weights {weights} do not fit {model}: {' '.join(said)}") from error
+
+
+def _address(model: str, weights: str) -> str:
+    """`user/name` or `user/name@REVISION` of weights that are asked for by tag or by address."""
+    if weights.startswith(HUB):
+        return weights.removeprefix(HUB)
+    place = str(tag_of(model, weights).get("hf_hub", ""))  # of a repository, or of a file in one
+    if not place:
+        raise ModelError(f"open_clip has the weights {weights!r} of {model} as a pickle only; {_WAYS}")
+    return "/".join(place.split("/")[:2])
 
 
 def from_transformers(state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -133,7 +141,7 @@ def _fetched(text: str) -> Path:
     for name in NAMES:
         try:
             with translated(address.repo, address.revision):
-                return Path(with_retries(lambda name=name: _download(address.repo, name, address.revision)))
+                return Path(with_retries(partial(_download, address.repo, name, address.revision)))
         except HubError as error:
             if error.status != 404 and not isinstance(error, HubOfflineError):
                 raise ModelError(f"the weights of {text} could not be had: {error}; {_WAYS}") from error
