@@ -14,7 +14,9 @@ from fashreg.assembly import build, spec_of
 from fashreg.component import documentation_of, options_of
 from fashreg.interfaces import KINDS
 from fashreg.testing.backbone import BackboneContract
+from fashreg.testing.backbone_texts import TextBackboneContract
 from fashreg.testing.evaluator import EvaluatorContract
+from fashreg.testing.evaluator_words import CaptionsContract, ClassesContract
 from fashreg.testing.head import HeadContract
 from fashreg.testing.index import IndexContract
 from fashreg.testing.learner import LearnerContract
@@ -64,6 +66,16 @@ class TestBackbones(BackboneContract):
         return made("backbone", request.param)
 
 
+class TestBackbonesThatKnowTexts(TextBackboneContract):
+    KINDS = ("cross-modal", "composed", "classification", "captioning")
+
+    @pytest.fixture(
+        params=[name for name in names("backbone") if hasattr(registry.find_class("backbone", name), "encode_text")]
+    )
+    def backbone(self, request: pytest.FixtureRequest) -> Any:
+        return made("backbone", request.param, kinds={kind: kind for kind in self.KINDS})
+
+
 class TestHeads(HeadContract):
     @pytest.fixture(params=names("head"))
     def head(self, request: pytest.FixtureRequest) -> Any:
@@ -104,6 +116,18 @@ def judging(*kinds: str) -> list[str]:
 
 class TestEvaluators(EvaluatorContract):
     @pytest.fixture(params=judging("pictures", "cross-modal", "composed"))
+    def evaluator(self, request: pytest.FixtureRequest) -> Any:
+        return made("evaluator", request.param)
+
+
+class TestClassEvaluators(ClassesContract):
+    @pytest.fixture(params=judging("classes"))
+    def evaluator(self, request: pytest.FixtureRequest) -> Any:
+        return made("evaluator", request.param)
+
+
+class TestCaptionEvaluators(CaptionsContract):
+    @pytest.fixture(params=judging("captions"))
     def evaluator(self, request: pytest.FixtureRequest) -> Any:
         return made("evaluator", request.param)
 

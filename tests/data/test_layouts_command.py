@@ -64,4 +64,3 @@ def test_a_protocol_between_pictures_and_texts_is_offered_with_its_evaluator(fas
         "data", "convert", "fashion-gen-full", fashion_gen(tmp_path / "root", 3), "--out", tmp_path / "t.csv"
     )
     assert "--split validation --set text=text --evaluator cross-modal" in done.out
-    assert "next:" not in done.out
