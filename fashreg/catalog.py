@@ -5,7 +5,7 @@ from __future__ import annotations
 #: distribution -> (kind, name) of the components it brings.
 KNOWN_PLUGINS: dict[str, tuple[tuple[str, str], ...]] = {
     "fashreg-acbn": (("memory", "acbn"),),
-    "fashreg-famevil": (("backbone", "fame-vil"), ("head", "fame-vil")),
+    "fashreg-famevil": (("backbone", "fame-vil"), ("head", "fame-vil"), ("learner", "multi-task")),
     "fashreg-lite0": (("backbone", "lite0"),),
     "fashreg-mclfir": (
         ("head", "attribute-attention"),

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from fashreg.storage.card_metadata import MOST_METRICS, Measured, dataset_name, front_matter, ordered
+from fashreg.storage.card_tasks import limits_of, lines_of_use, tasks_line
 from fashreg.storage.card_text import Rows, bullets, cell, recorded, said, spec, table
 from fashreg.storage.model_config import ModelConfig
 
@@ -47,7 +48,7 @@ def model_card(
         *([_picture(measured)] if picture else []),
         "## Trained on\n\n" + _trained(config, recipe),
         *([f"## Made with\n\n{made}"] if (made := _environment(config)) else []),
-        "## Limits\n\n" + _limits(metrics, measured),
+        "## Limits\n\n" + _limits(config, metrics, measured),
         "## Licence\n\n" + _licence(chosen),
     ]
     return "\n\n".join(parts) + "\n"
@@ -63,6 +64,8 @@ def _about(config: ModelConfig, recipe: Mapping[str, Any] | None) -> str:
         ("pictures", f"{width} x {height} pixels (scaled and cropped by fashreg)"),
         ("plugins", said(", ".join(sorted({f"{s.plugin} {s.version}" for s in (config.backbone, config.head)})))),
     ]
+    if tasks := tasks_line(config):
+        rows.insert(2, ("tasks", tasks))
     if config.base is not None:
         rows.append(("goes on from", f"`{config.base}`, whose weights are taken where this model has no others"))
     return (f"{purpose}\n\n" if purpose else "") + table(("part", "what it is"), rows)
@@ -79,8 +82,7 @@ def _use(config: ModelConfig) -> str:
         "import fashreg",
         "",
         f'encoder = fashreg.load("{PLACE}")',
-        f'vectors = encoder.embed(["dress.jpg", "shirt.jpg"])  # (2, {config.embed_dim}) float32',
-        "print(vectors @ vectors.T)  # how alike each pair is: larger = more alike",
+        *lines_of_use(config),
     ]
     fetched = "no weights are fetched from anywhere else"
     if config.base is not None:
@@ -156,12 +158,12 @@ def _environment(config: ModelConfig) -> str:
     return table(("", "version"), rows) if rows else ""
 
 
-def _limits(metrics: Mapping[str, Any] | None, found: Measured | None) -> str:
+def _limits(config: ModelConfig, metrics: Mapping[str, Any] | None, found: Measured | None) -> str:
     shown = "The numbers above hold" if metrics or found is not None else "Whatever was or will be measured holds"
     points = [
         f"{shown} for that data and protocol only; other catalogues, cameras and categories give other numbers. "
         "Measure on pictures of your own before relying on it: `fashreg evaluate MODEL --table T`.",
-        "It says how alike pictures are, not what is on them; it was not made to recognise people.",
+        *limits_of(config),
     ]
     if found is not None:
         points.append("The intervals are over queries: another training of the same recipe may differ by more.")
