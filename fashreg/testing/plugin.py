@@ -111,7 +111,8 @@ class PluginContract:
         settings = [word for s in (f"data.table={table}", *self.recipes[recipe]) for word in ("--set", s)]
         assert run(["train", recipe, *settings, "--out", str(tmp_path / "run")]) == 0, capsys.readouterr().err
         config = json.loads((model / "config.json").read_text("utf-8"))
-        tasks = config["head"]["config"].get("tasks", [])
+        said = config["head"]["config"]
+        tasks = list(said.get("tasks") or said.get("kinds") or ())
         task = ["--task", tasks[0]] if len(tasks) > 1 else []
         building = ["index", "build", str(model), "--table", table, "--split", "test", *task]
         assert run([*building, "--out", str(tmp_path / "with")]) == 0, capsys.readouterr().err

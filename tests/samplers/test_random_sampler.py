@@ -67,3 +67,19 @@ def test_a_hundred_thousand_labels_make_an_epoch_in_a_second(classes: int) -> No
         start = time.process_time()
         assert sum(map(len, sampler_class(labels, batch_size=64))) > 30_000
         assert time.process_time() - start < 1
+
+
+def test_one_per_class_shows_another_image_of_every_class_each_epoch() -> None:
+    labels = [7] * 5 + [8] * 3 + [9] + [10] * 4
+    sampler = RandomSampler(labels, batch_size=2, one_per_class=True, seed=1)
+    assert len(sampler) == 2
+    seen = set()
+    for epoch in range(12):
+        sampler.set_epoch(epoch)
+        shown = [position for batch in sampler for position in batch]
+        assert sorted(labels[position] for position in shown) == [7, 8, 9, 10]
+        seen.update(shown)
+    assert len(seen) > 9
+    assert len(RandomSampler(labels, batch_size=3, one_per_class=True, drop_last=False)) == 2
+    with pytest.raises(ValueError, match="4 classes"):
+        RandomSampler(labels, batch_size=5, one_per_class=True)

@@ -119,6 +119,7 @@ def test_every_batch_of_every_task_comes_once_an_epoch() -> None:
 def test_the_order_is_a_pure_function_of_lengths_and_seed() -> None:
     learner = MultiTaskLearner("round-robin")
     assert learner.turns({"a": 3, "b": 1}, (0, 1)) == ["a", "b", "a", "a"]
+    assert MultiTaskLearner("round-robin", batches={"b": 2}).turns({"a": 1, "b": 1}, (0, 1)) == ["a", "b", "b"]
     for schedule in ("uniform", "size-proportional"):
         chosen = MultiTaskLearner(schedule)  # type: ignore[arg-type]
         lengths = {"a": 9, "b": 5, "c": 2}

@@ -60,6 +60,8 @@ class MultiTaskLearner(StandardLearner):
     Args:
         schedule: whose turn it is: "size-proportional" (every left batch is as likely to be next), "uniform" (every
             task with a batch left is), "round-robin" (in turn).
+        batches: task -> its batches in an epoch, where that is not all of its table once: fewer are others each epoch,
+            more begin the table anew.
         teachers: task -> model folder, or user/name@REVISION on the Hub; tasks without one learn alone.
         distillation_weight: w, 0 to 2; at 1 both terms count as they are.
         published_distillation: take the targets of kind cross-modal as the released code does; for comparison only.
@@ -86,6 +88,7 @@ class MultiTaskLearner(StandardLearner):
         self,
         schedule: Literal["size-proportional", "uniform", "round-robin"] = "size-proportional",
         *,
+        batches: dict[str, Annotated[int, Field(gt=0)]] | None = None,
         teachers: dict[str, str] | None = None,
         distillation_weight: Annotated[float, Field(ge=0.0, le=2.0)] = 1.0,
         published_distillation: bool = False,
@@ -112,7 +115,7 @@ class MultiTaskLearner(StandardLearner):
         if impartial and schedule != "round-robin":
             raise ValueError('impartial mixes one batch of each task, in turn: it needs schedule "round-robin"')
         super().__init__()
-        self.schedule, self.teachers, self.loss_weights = schedule, teachers, loss_weights
+        self.schedule, self.batches, self.teachers, self.loss_weights = schedule, batches, teachers, loss_weights
         self.distillation_weight, self.published_distillation = distillation_weight, published_distillation
         self.count_padding, self.mask_same_label = count_padding, mask_same_label
         self.clip, self.across, self.clip_lr_factor = clip, across, clip_lr_factor
@@ -128,7 +131,8 @@ class MultiTaskLearner(StandardLearner):
 
     def turns(self, lengths: Mapping[str, int], seed: tuple[int, int]) -> list[str]:
         """Whose turn it is, for every batch of an epoch."""
-        return order_of(lengths, self.schedule, seed)
+        chosen = {task: number for task, number in (self.batches or {}).items() if task in lengths}
+        return order_of({**lengths, **chosen}, self.schedule, seed)
 
     def bind(self, session: Session) -> Self:
         """As ever; teachers are loaded, so that one that does not fit is told at once."""
@@ -166,7 +170,7 @@ class MultiTaskLearner(StandardLearner):
             module.requires_grad_(False)
 
     def _check_names(self) -> None:
-        for option in ("loss_weights", "bases"):
+        for option in ("batches", "loss_weights", "bases"):
             for task in getattr(self, option) or {}:
                 if task not in self.tasks:
                     known = ", ".join(self.tasks)
