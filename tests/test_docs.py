@@ -81,7 +81,7 @@ def test_every_kind_error_and_command_is_described() -> None:
 
     names = [n for n, v in vars(errors).items() if isinstance(v, type) and issubclass(v, Exception)]
     commands = ["list", "show", "doctor", "recipes", "schema", "train", "evaluate", "embed", "index build", "search"]
-    commands += ["push", "pull", "versions", "tag", "card", "compare", "continue"]
+    commands += ["push", "pull", "versions", "tag", "card", "compare", "continue", "classify", "caption"]
     for needed in [*KINDS, *names, *(f"fashreg {c}" for c in commands)]:
         assert needed in text, needed
 
