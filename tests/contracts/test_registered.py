@@ -148,7 +148,7 @@ class TestLearners(LearnerContract):
     #: Those that learn several experiences as one, where rows in a memory would be of different tables.
     WITHOUT_MEMORY = ("fashreg-mclfir:retrain",)
 
-    #: Those with a loss of their own learn what no table of labels holds: their plugins bring it, and hold them to this.
+    #: Those with a loss of their own learn what no table of labels holds: their plugins hold them to the contract.
     OTHERS = tuple(n for n in names("learner") if not getattr(registry.find_class("learner", n), "own_loss", False))
 
     @pytest.fixture(params=OTHERS)
