@@ -31,8 +31,8 @@ def checked_tasks(begun: Beginning, add: str | Sequence[str]) -> list[str]:
     if known:
         raise RecipeError(
             f"{begun.name} knows a task {known[0]!r} already (it knows {', '.join(begun.encoder.tasks)}), and keeps "
-            f"what it knows. To learn it anew beside the old, give it another name and its kind: --add-task {known[0]}-2 "
-            f"--set tasks.{known[0]}-2.kind={begun.encoder.backbone.kinds[known[0]]}"
+            f"what it knows. To learn it anew beside the old, give it another name, and its kind: --add-task "
+            f"{known[0]}-2 --set tasks.{known[0]}-2.kind={begun.encoder.backbone.kinds[known[0]]}"
         )
     return names
 
