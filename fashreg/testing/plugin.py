@@ -36,7 +36,7 @@ class PluginContract:
     plugin: its distribution. module: its package. components: (kind, name) of everything it offers. recipes: name of
     each recipe it ships -> settings ("trainer.max_steps=4") that make it train on the drawn set in seconds, whose table
     is set already. readme: its README; its python and bash blocks run in their order, in a folder with the drawn set's
-    pictures and `my.csv`.
+    pictures and `my.csv`. after_readme: Python that follows them, asserts on what they leave.
     """
 
     plugin: str
@@ -44,6 +44,7 @@ class PluginContract:
     components: frozenset[tuple[str, str]]
     recipes: Mapping[str, tuple[str, ...]] = {}
     readme: Path
+    after_readme: str = ""
 
     def pytest_generate_tests(self, metafunc: Any) -> None:
         """One test for each component and recipe."""
@@ -134,7 +135,8 @@ class PluginContract:
     def test_the_snippets_of_the_readme_run_in_their_order(self, drawn: Path, tmp_path: Path) -> None:
         shutil.copytree(drawn, tmp_path, dirs_exist_ok=True)
         shutil.copy(tmp_path / "table.csv", tmp_path / "my.csv")
-        (tmp_path / "readme.py").write_text(as_one_program(self.readme.read_text("utf-8")), encoding="utf-8")
+        program = as_one_program(self.readme.read_text("utf-8")) + self.after_readme
+        (tmp_path / "readme.py").write_text(program, encoding="utf-8")
         paths = os.pathsep.join(path for path in sys.path if path)
         seen = {"OMP_NUM_THREADS": "1", **os.environ, "PYTHONPATH": paths}  # tiny work: threads only wait
         command = [sys.executable, "readme.py"]

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +13,10 @@ from safetensors.torch import load_file
 
 from fashreg import registry
 from fashreg.assembly import build, spec_of
-from fashreg.cli import run
-from fashreg.config import read_recipe
 from fashreg.errors import UnknownComponentError
 from fashreg.learners.standard import StandardLearner
 from fashreg.losses.contrastive import ContrastiveLoss
-from fashreg.plugins import shipped_recipes
+from fashreg.testing.ranks import in_two_processes
 from fashreg.testing.tiny_run import (
     DIM,
     CrashError,
@@ -83,10 +78,7 @@ def test_with_accumulation_every_batch_counts() -> None:
 
 
 def test_two_processes_hold_one_memory_that_equals_the_single_process(tmp_path: Path) -> None:
-    script = Path(__file__).with_name("acbn_ranks.py")
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
-    done = subprocess.run([*command, str(tmp_path)], capture_output=True, text=True, check=False, timeout=120)
-    assert done.returncode == 0, done.stderr
+    in_two_processes(Path(__file__).with_name("acbn_ranks.py"), tmp_path)
     first, second = (load_file(tmp_path / f"{rank}.safetensors") for rank in range(2))
     alone = train()
     assert int(alone["memory.count"]) == 40
@@ -104,46 +96,6 @@ def test_it_is_offered_by_name_and_its_spec_builds_an_equal_one() -> None:
     assert spec_of(build("memory", spec)) == spec
 
 
-def test_without_the_plugin_the_error_says_how_to_get_it() -> None:
-    for name in ("acbn", "acbm"):
-        with registry.only([]), pytest.raises(UnknownComponentError, match="pip install fashreg-acbn"):
-            build("memory", name, capacity=30, embed_dim=6)
-
-
-def test_its_recipes_are_found_and_sound() -> None:
-    found = {recipe.name: recipe for recipe in shipped_recipes() if recipe.plugin == "fashreg-acbn"}
-    assert sorted(found) == ["acbn-fashion-products", "acbn-quick"]
-    for recipe in found.values():
-        memory = read_recipe(recipe.path).memory
-        assert memory is not None
-        assert memory.name == "acbn"
-
-
-class Uninstalled:
-    """Makes every import of the plugin fail."""
-
-    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
-        if name.partition(".")[0] == "fashreg_acbn":
-            raise ImportError("uninstalled")
-
-
-def test_a_recipe_trains_with_it_and_the_model_searches_without_it(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    drawn = tmp_path / "drawn"
-    assert run(["data", "atelier", "--out", str(drawn), "--products", "32", "--views", "3", "--size", "48"]) == 0
-    settings = ["trainer.max_steps=4", "trainer.epochs=2", f"data.table={drawn / 'table.csv'}", "memory.capacity=24"]
-    arguments = [word for setting in settings for word in ("--set", setting)]
-    assert run(["train", "acbn-quick", *arguments, "--out", str(tmp_path / "run")]) == 0, capsys.readouterr().err
-    log = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
-    assert any("memory" in line for line in log if line["kind"] == "train")
-    monkeypatch.setenv("FASHREG_PLUGINS", "")
-    monkeypatch.setattr(sys, "meta_path", [Uninstalled(), *sys.meta_path])
-    for name in [name for name in sys.modules if name.partition(".")[0] == "fashreg_acbn"]:
-        monkeypatch.delitem(sys.modules, name)
-    model, index = str(tmp_path / "run" / "model"), str(tmp_path / "index")
-    picture = str(next(drawn.rglob("*.png")))
-    assert run(["index", "build", model, "--table", str(drawn / "table.csv"), "--split", "test", "--out", index]) == 0
-    assert run(["search", index, "--image", picture, "-k", "3", "--json"]) == 0
-    assert "score" in capsys.readouterr().out
-    assert not any(name.startswith("fashreg_acbn") for name in sys.modules)
+def test_without_the_plugin_a_name_nearly_right_says_how_to_get_it() -> None:
+    with registry.only([]), pytest.raises(UnknownComponentError, match="pip install fashreg-acbn"):
+        build("memory", "acbm", capacity=30, embed_dim=6)

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import torch
 from mclfir_ranks import CHOSEN, OWN_STATISTICS, train
 from safetensors.torch import load_file
 
+from fashreg.testing.ranks import in_two_processes
+
 
 def test_two_processes_keep_the_same_and_end_where_one_does(tmp_path: Path) -> None:
     """To the bit on both; to rounding against one, but where batch norms follow each process's own half."""
-    script = Path(__file__).with_name("mclfir_ranks.py")
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
-    done = subprocess.run([*command, str(tmp_path)], capture_output=True, text=True, check=False, timeout=300)
-    assert done.returncode == 0, done.stderr
+    in_two_processes(Path(__file__).with_name("mclfir_ranks.py"), tmp_path)
     first, second = (load_file(tmp_path / f"{rank}.safetensors") for rank in range(2))
     alone = train()
     assert set(alone) == set(first) == set(second)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ from safetensors.torch import load_file
 
 from fashreg.learners.standard import StandardLearner
 from fashreg.memories.xbm import XBMMemory
+from fashreg.testing.ranks import in_two_processes
 from fashreg.testing.tiny_run import DIM, CrashError, difference, run_folder, tiny_experience, tiny_session, weights_of
 from fashreg.training.session import Session
 
@@ -24,10 +23,7 @@ from fashreg.training.session import Session
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, torch.Tensor]]:
     folder = tmp_path_factory.mktemp("ranks")
-    script = Path(__file__).with_name("moml_ranks.py")
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
-    done = subprocess.run([*command, str(folder)], capture_output=True, text=True, check=False, timeout=120)
-    assert done.returncode == 0, done.stderr
+    in_two_processes(Path(__file__).with_name("moml_ranks.py"), folder)
     return [load_file(folder / f"{rank}.safetensors") for rank in range(2)]
 
 
