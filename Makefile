@@ -9,6 +9,9 @@ PRODUCTS ?= 300
 EPOCHS ?= 4
 WORKERS ?= 2
 BIN := $(VENV)/bin
+# Each worker begins with a half of its own, so that what a module sets up is mostly set up once, and ends with a part
+# of the other's.
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 # The lowest huggingface-hub that pyproject.toml allows: sharing is tested under it as well as under the newest.
 LOWEST_HUB := 0.27.0
 
@@ -56,14 +59,14 @@ $(VENV)/lowest-hub/.installed-$(LOWEST_HUB): $(VENV)/.installed-dev
 	touch $@
 
 test-sharing: $(VENV)/lowest-hub/.installed-$(LOWEST_HUB)
-	PYTHONPATH=$(abspath $(VENV)/lowest-hub) FASHREG_TEST_HUB=$(LOWEST_HUB) $(BIN)/python -m pytest -n $(WORKERS) tests/hub
+	PYTHONPATH=$(abspath $(VENV)/lowest-hub) FASHREG_TEST_HUB=$(LOWEST_HUB) $(PYTEST) tests/hub
 
 # What a change of the core needs while one works on it; sharing and plugins have suites of their own.
 test-core: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -n $(WORKERS) tests --ignore tests/hub
+	$(PYTEST) tests --ignore tests/hub
 
 test: lint browser test-sharing
-	$(BIN)/python -m pytest -n $(WORKERS) tests contrib plugins
+	$(PYTEST) tests contrib plugins
 
 clean:
 	rm -rf $(VENV) $(DEMO) build dist .mypy_cache .ruff_cache .pytest_cache

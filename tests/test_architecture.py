@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -71,21 +71,35 @@ ONLY_IN = {
 FILES = sorted(p for p in ROOT.rglob("*.py") if "testing" not in p.relative_to(ROOT).parts)
 
 
-def modules_of(path: Path, *, typing_too: bool = False) -> Iterator[str]:
+@cache
+def nodes_of(path: Path) -> tuple[ast.AST, ...]:
+    """Everything that stands in a file; each file is read once for all tests."""
+    return tuple(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+
+
+@cache
+def calls_of(path: Path) -> frozenset[str]:
+    """What a file calls, as it is written there."""
+    return frozenset(ast.unparse(node.func) for node in nodes_of(path) if isinstance(node, ast.Call))
+
+
+@cache
+def modules_of(path: Path, *, typing_too: bool = False) -> tuple[str, ...]:
     """Dotted names of everything a file imports, at module level or inside functions; TYPE_CHECKING blocks left out."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    found: list[str] = []
     skipped: set[ast.AST] = set()
-    for node in ast.walk(tree):
+    for node in nodes_of(path):
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test) and not typing_too:
             skipped.update(child for part in node.body for child in ast.walk(part))
-    for node in ast.walk(tree):
+    for node in nodes_of(path):
         if node in skipped:
             continue
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            found += [f"{node.module}.{alias.name}" for alias in node.names]
+    return tuple(found)
 
 
 def place_of(path: Path) -> str:
@@ -140,16 +154,14 @@ def test_no_package_unpickles_or_executes_what_it_reads(forbidden: str) -> None:
         *REPOSITORY.glob("plugins/*/src/**/*.py"),
         *REPOSITORY.glob("contrib/*/src/**/*.py"),
     ]
+    name = forbidden.rstrip("(.")
     for path in sources:
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Call):
-                called = ast.unparse(node.func)
-                name = forbidden.rstrip("(.")
-                if forbidden.endswith("("):
-                    assert called != name, f"{path} calls {called}"
-                else:
-                    assert not f"{called}.".startswith(f"{name}."), f"{path} calls {called}"
+        for called in calls_of(path):
+            if forbidden.endswith("("):
+                assert called != name, f"{path} calls {called}"
+            else:
+                assert not f"{called}.".startswith(f"{name}."), f"{path} calls {called}"
+        for node in nodes_of(path):
             if isinstance(node, ast.Import | ast.ImportFrom):
                 names = [a.name for a in node.names] + [getattr(node, "module", None) or ""]
                 assert not {n.split(".")[0] for n in names} & {"pickle", "joblib", "dill", "cloudpickle"}, path

@@ -70,7 +70,7 @@ def test_two_ranks_equal_one_process(tmp_path: Path) -> None:
         for rank in range(2)
     ]
     for process in ranks:
-        _, errors = process.communicate(timeout=120)
+        _, errors = process.communicate(timeout=1200)
         assert process.returncode == 0, errors
     first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2))
     alone = train(0, 1)
