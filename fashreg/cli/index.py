@@ -56,6 +56,7 @@ def build(
     set_: SetOption = None,
 ) -> None:
     """Embed a table and make it searchable; what the index finds of exact search's answers is measured and kept."""
+    from fashreg.jobs.index_model import how_to_ask
     from fashreg.jobs.index_tasks import folder_name
     from fashreg.jobs.indexing import build_index, build_indexes
 
@@ -69,11 +70,14 @@ def build(
     }
     if not every_task and len(task or ()) < 2:
         gallery = build_index(model, table, out, task=task[0] if task else None, **ours)
-        print(f"{len(gallery)} pictures indexed in {out}; next: fashreg search {out} --image FILE")
+        print(shown(f"{len(gallery)} pictures indexed in {out}; next: fashreg search {out} {how_to_ask(gallery)}"))
         return
-    for name, made in build_indexes(model, table, out, tasks=None if every_task else task, **ours).items():
-        print(shown(f"{len(made)} pictures indexed in {out / folder_name(name)}"))
-    print(f"next: fashreg search {out}/TASK --image FILE")
+    made = build_indexes(model, table, out, tasks=None if every_task else task, **ours)
+    asked = {how_to_ask(gallery): out / folder_name(name) for name, gallery in made.items()}  # one index of each way
+    for name, gallery in made.items():
+        print(shown(f"{len(gallery)} pictures indexed in {out / folder_name(name)}"))
+    for how, place in asked.items():
+        print(shown(f"next: fashreg search {place} {how}"))
 
 
 @index_app.command("add")

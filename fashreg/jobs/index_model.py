@@ -18,6 +18,7 @@ from fashreg.jobs.opening import Model, open_model
 
 _LONGEST = 4096  # letters of a path
 _HOW = {"cross-modal": "(asked with a text)", "composed": "(asked with a picture and a text)"}
+_TYPED = {"cross-modal": '--text "WORDS"', "composed": '--image FILE --text "WORDS"'}
 
 
 def task_of(encoder: Encoder, task: str | None, *, several: str = "") -> str | None:
@@ -25,7 +26,7 @@ def task_of(encoder: Encoder, task: str | None, *, several: str = "") -> str | N
 
     several: what else to type where a head has several and none is named. ModelError for a task that is not there.
     """
-    tasks = encoder.head.tasks
+    tasks: tuple[str, ...] = encoder.head.tasks
     if not tasks or task in tasks:
         return task
     if task is not None:
@@ -44,6 +45,12 @@ def task_of(encoder: Encoder, task: str | None, *, several: str = "") -> str | N
 def finding_tasks(encoder: Encoder) -> list[str]:
     """The tasks that pictures are found with: all of a head's, or those of such kinds where tasks have kinds."""
     return answering(encoder, "pictures") if kinds_of(encoder) else list(encoder.head.tasks)
+
+
+def how_to_ask(gallery: Any) -> str:
+    """What to type after `fashreg search INDEX` to ask a gallery that was just built."""
+    kinds = {} if gallery.encoder is None else kinds_of(gallery.encoder)
+    return _TYPED.get(kinds.get(gallery.task, ""), "--image FILE")
 
 
 def check_question(encoder: Encoder, task: str | None, question: Question) -> None:

@@ -192,7 +192,7 @@ class TextBackboneContract:
         for task in backbone.tasks:
             backbone.zero_grad()
             for way in ways(backbone, images, tasks=(task,)).values():
-                (way() * weights).sum().backward()
+                (way() * weights).sum().backward()  # type: ignore[no-untyped-call]
             own = {id(p) for module in backbone.modules_of(task) for p in module.parameters()}
             others = [p for t in backbone.tasks for m in backbone.modules_of(t) for p in m.parameters()]
             for parameter in others:

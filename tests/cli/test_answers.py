@@ -32,6 +32,10 @@ def test_one_model_answers_from_the_command_line_whatever_it_is_asked(corner: Pa
     assert "say which, --task cross-modal" in fashreg(*build, "--out", corner / "none").err
     done = fashreg(*build, "--every-task", "--out", corner / "i")
     assert done.status == 0, done.err
+    assert done.out.splitlines()[2:] == [
+        f'next: fashreg search {corner / "i/cross-modal"} --text "WORDS"',
+        f'next: fashreg search {corner / "i/composed"} --image FILE --text "WORDS"',
+    ]
     words = fashreg("search", corner / "i/cross-modal", "--text", "red dress", "--text", "blue", "-k", 2, "--json")
     assert words.status == 0, words.err
     found = json.loads(words.out)
