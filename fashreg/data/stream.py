@@ -41,7 +41,7 @@ def attributes_of(stream: StreamConfig, train: Table) -> list[str]:
             field="data.attributes",
         )
     for name in stream.order:
-        _check_known(name, train.attributes, "stream.order", "data.attributes has")
+        _check_known(name, train.attributes, "stream.order", "data.attributes has", ": --set stream.order=[] takes all")
     return list(stream.order) or list(train.attributes)
 
 
@@ -95,10 +95,12 @@ def _values(table: Table, attribute: str, least: int) -> list[str]:
     return [name for name, count in zip(names, counts, strict=True) if count >= least]
 
 
-def _check_known(name: str, known: Sequence[str] | Mapping[str, Attribute], field: str, has: str) -> None:
+def _check_known(
+    name: str, known: Sequence[str] | Mapping[str, Attribute], field: str, has: str, mend: str = ""
+) -> None:
     if name in known:
         return
     near = difflib.get_close_matches(name, list(known), n=1)
     listed = ", ".join(list(known)[:20]) or "nothing"
     hint = f"did you mean {near[0]!r}? " if near else ""
-    raise RecipeError(f"{field} names {name!r}; {hint}{has} {listed}", field=field)
+    raise RecipeError(f"{field} names {name!r}; {hint}{has} {listed}{mend}", field=field)

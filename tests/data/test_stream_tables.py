@@ -107,7 +107,7 @@ def test_a_validation_whose_queries_have_nothing_in_the_gallery_is_none(table: T
     ("fields", "error", "said"),
     [
         ({"order": ["color"]}, RecipeError, "'color'; did you mean 'colour'"),
-        ({"order": ["fabric"]}, RecipeError, "data.attributes has colour, sleeve"),
+        ({"order": ["fabric"]}, RecipeError, "data.attributes has colour, sleeve: --set stream.order="),
         ({"least": 4, "order": ["colour"]}, DataError, "'colour' has 0 value"),
         ({"by": "value", "attribute": "colours"}, RecipeError, "did you mean 'colour'"),
         ({"by": "value", "attribute": "colour", "order": ["rot"]}, RecipeError, "the values of colour are"),

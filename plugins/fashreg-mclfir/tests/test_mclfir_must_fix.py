@@ -1,11 +1,17 @@
-"""What the released code gets wrong (specification, section 8, 1 to 7), each held by a test here."""
+"""What the released code gets wrong (the list of docs/mclfir.md), each held by a test here.
+
+8, names read letter by letter: test_mclfir_text. 9, NaN for a row of zeros, 12, the heat map: test_mclfir_attention.
+"""
 
 from __future__ import annotations
 
+import random
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 from fashreg_mclfir.mcl_fir import MCLFIRLearner
@@ -13,7 +19,11 @@ from fashreg_mclfir.teacher import Teacher
 from mclfir_run import LEARNERS, NAMES, TaskPictures, experience, labels_of, learn, shared, stream_session, views_of
 from torch import Tensor, nn
 
-from fashreg.errors import ModelError, RecipeError
+from fashreg.config_data import DataConfig
+from fashreg.data.splits import usable
+from fashreg.data.table import read_table
+from fashreg.errors import DataError, ModelError, RecipeError
+from fashreg.samplers.pairs import PairsSampler
 from fashreg.storage import load_encoder, save_encoder
 from fashreg.strict_tensors import read_tensors
 from fashreg.training.session import Session
@@ -168,3 +178,50 @@ def learner_state() -> dict[str, Any]:
     learner, _ = bound()
     learner.learn(experience("colour"))
     return learner.state_dict()
+
+
+def test_10_the_seed_alone_decides_what_is_drawn() -> None:
+    """Pairs, and the weights at the end of two increments, whatever other generators did before."""
+    ends = []
+    for number in (1, 2):
+        np.random.seed(number)
+        random.seed(number)
+        torch.manual_seed(number)
+        session = stream_session(trainer={"max_steps": 3})
+        learn(MCLFIRLearner(weight=0.1), session, *NAMES[:2])
+        ends.append({name: value.clone() for name, value in session.encoder.state_dict().items()})
+    assert all(torch.equal(value, ends[1][name]) for name, value in ends[0].items())
+    drawn = [list(PairsSampler([0, 0, 0, 1, 1, 1, 1], batch_size=4, anchors="balanced", seed=s)) for s in (3, 3, 4)]
+    assert drawn[0] == drawn[1] != drawn[2]
+
+
+def test_11_a_value_with_one_picture_ends_no_loop_and_a_missing_file_is_named(tmp_path: Path) -> None:
+    drawn = PairsSampler([0, 0, 1, 1, 2], batch_size=4, anchors="balanced", pairs=50)
+    assert 4 not in {position for batch in drawn for position in batch}
+    data = DataConfig(attributes=["colour"], label=None)
+    rows = pd.DataFrame({"image": [str(tmp_path / "gone.png")], "colour": ["red"]})
+    with pytest.raises(DataError, match=r"gone\.png"):
+        usable(read_table(rows, data, need_label=False), data, classes=0)
+
+
+def test_13_two_data_sets_are_learnt_side_by_side_as_each_alone() -> None:
+    """No class holds what a data set is: two runs that take turns end where each ends alone."""
+
+    def begun(seed: int) -> tuple[MCLFIRLearner, Session]:
+        session = stream_session(encoder=shared(seed=seed), trainer={"max_steps": 2})
+        return MCLFIRLearner(weight=0.1).bind(session), session
+
+    alone = []
+    for seed, names in ((0, NAMES[:2]), (1, NAMES[1:])):
+        learner, session = begun(seed)
+        for name in names:
+            learner.learn(experience(name))
+        alone.append(session.encoder.state_dict())
+    (one, first), (other, second) = begun(0), begun(1)
+    for mine, theirs in pairwise(NAMES):
+        one.learn(experience(mine))
+        other.learn(experience(theirs))
+    for ended, session in zip(alone, (first, second), strict=True):
+        now = session.encoder.state_dict()
+        assert list(now) == list(ended)
+        assert all(torch.equal(value, ended[name]) for name, value in now.items())

@@ -7,7 +7,7 @@ from pathlib import Path
 from fashreg.testing.plugin import PluginContract
 
 LEARNERS = ("ewc", "fine-tune", "joint", "lwf", "mcl-fir", "replay", "retrain")
-SMALL = ("data.attributes=[colour, pattern]", "stream.order=[colour, pattern]", "sampler.pairs=16", "trainer.epochs=1")
+SMALL = ("data.attributes=[colour, pattern]", "sampler.pairs=16", "trainer.epochs=1")
 LITE = ("backbone.image_size=48", "trainer.batch_size=16", "trainer.warmup_steps=0", "stream.least=2")
 
 
