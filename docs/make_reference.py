@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 PAGE = Path(__file__).parent / "reference.md"
 
@@ -45,20 +45,23 @@ def recipe() -> Iterator[str]:
 
     yield from ["", "## Recipe", "", "One YAML or JSON file, or the same names in Python. Unknown fields are errors."]
     yield "On the command line any field is set with `--set a.b=c`."
-    yield from fields_of(Recipe, "")
+    yield from fields_of(Recipe, "", shown=set())
 
 
-def fields_of(model: Any, prefix: str) -> Iterator[str]:
+def fields_of(model: Any, prefix: str, shown: set[Any]) -> Iterator[str]:
     inner = []
+    shown.add(model)
     yield from ["", f"### `{prefix or 'the recipe itself'}`", "", "| field | default | meaning |", "|---|---|---|"]
     for name, field in model.model_fields.items():
         below = model_in(field.annotation)
-        if below is not None and below.__name__ != "ComponentConfig":
-            inner.append((below, f"{prefix}.{name}".strip(".")))
+        if below is not None and below.__name__ != "ComponentConfig" and below not in shown:
+            several = ".NAME" if any(get_origin(a) is dict for a in get_args(field.annotation)) else ""
+            inner.append((below, f"{prefix}.{name}{several}".strip(".")))
         default = field.get_default(call_default_factory=True, validated_data={})
-        yield f"| `{name}` | {default_text(default, field.is_required())} | {field.description} |"
+        text = "`{}`" if below in shown else default_text(default, field.is_required())
+        yield f"| `{name}` | {text} | {field.description} |"
     for below, place in inner:
-        yield from fields_of(below, place)
+        yield from fields_of(below, place, shown)
 
 
 def model_in(annotation: Any) -> Any:

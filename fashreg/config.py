@@ -40,7 +40,9 @@ class Recipe(BaseModel):
         description="embeddings to a scalar; null (or left out) where the learner has a loss of its own",
     )
     memory: ComponentConfig | None = Field(None, description="embeddings of earlier batches, or null")
-    sampler: ComponentConfig = Field(ComponentConfig(name="class-balanced"), description="who meets in a batch")
+    sampler: ComponentConfig = Field(
+        ComponentConfig(name="class-balanced"), description="who meets in a batch; left out beside tasks: random"
+    )
     learner: ComponentConfig = Field(ComponentConfig(name="standard"), description="the way to learn")
     stream: StreamConfig | None = Field(None, description="learn in increments: one experience after another")
     tasks: dict[str, TaskConfig] | None = Field(

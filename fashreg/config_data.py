@@ -121,7 +121,8 @@ class DataConfig(BaseModel):
     holdout: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(
         0.0,
         description="Share of the training classes with two or more pictures that become the validation split when "
-        "the table has none. Whole classes, chosen by the seed. 0: no validation.",
+        "the table has none. Whole classes, chosen by the seed; of a task that classifies, and where there are no "
+        "labels, rows instead. 0: no validation.",
     )
     on_bad_image: Literal["error", "skip"] = Field(
         "error", description="error: refuse a table with missing or damaged pictures; skip: leave those rows out."
