@@ -32,12 +32,15 @@ Line = Mapping[str, Any]
 Series = Mapping[str, tuple[Sequence[float], Sequence[float]]]
 
 
-def training_charts(steps: Sequence[Line], checks: Sequence[Line]) -> list[Chart]:
-    """Loss with its parts, metrics by epoch, learning rate and speed, as far as the log has them."""
+def training_charts(steps: Sequence[Line], checks: Sequence[Line], chosen: Sequence[str] = ()) -> list[Chart]:
+    """Loss with its parts, metrics by epoch, learning rate and speed, as far as the log has them.
+
+    chosen: the metrics to draw; without, the first ones.
+    """
     charts = []
     if parts := _series(steps, "step", first="loss"):
         charts.append(line_chart("Loss", parts, "step"))
-    rows = [{**line.get("metrics", {}), "epoch": line.get("epoch"), **_of(line)} for line in checks]
+    rows = [{**_among(line.get("metrics", {}), chosen), "epoch": line.get("epoch"), **_of(line)} for line in checks]
     if measured := _series(rows, "epoch"):
         best = [line["epoch"] for line in checks if line.get("best") and "epoch" in line]
         note = f"best weights: epoch {best[-1]:g}" if best else ""
@@ -62,6 +65,11 @@ def _series(rows: Sequence[Line], x: str, *, first: str = "", most: int = 6) -> 
     else:
         found = {name: _column(rows, x, name) for name in names}
     return dict([item for item in found.items() if item[1][0]][:most])
+
+
+def _among(metrics: Mapping[str, Any], chosen: Sequence[str]) -> Mapping[str, Any]:
+    """Those that were chosen, in that order; all where none was, or none of them is there."""
+    return {name: metrics[name] for name in chosen if name in metrics} or metrics
 
 
 def _of(line: Line) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from fashreg.report.suspects_shown import ShownSuspects
 
 _SECTIONS = (
     ("metrics", "Metrics", ("metrics",)),
+    ("tasks", "Tasks", ("tasks",)),
     ("training", "Training", ("charts",)),
     ("increments", "Increments", ("increments",)),
     ("classes", "Classes", ("classes",)),
@@ -29,7 +30,7 @@ def contents_of(content: Mapping[str, Any]) -> list[tuple[str, str]]:
     there = [(anchor, name) for anchor, name, keys in _SECTIONS if any(content[key] for key in keys)]
     if content["back"]:
         there = [(anchor, "Texts that ask" if anchor == "queries" else name) for anchor, name in there]
-    first = ("metrics", "training", "increments")
+    first = ("metrics", "tasks", "training", "increments")
     after = 1 + max((i for i, (anchor, _) in enumerate(there) if anchor in first), default=-1)
     there[after:after] = [(section.anchor, section.title) for section in content["sections"]]
     return [("summary", "Summary"), *there, ("setting", "Setting")]

@@ -59,7 +59,8 @@ def lede_of(subject: Subject) -> str:
     """One sentence on what this is."""
     recipe = subject.recipe
     if recipe:
-        parts = [_name(recipe.get(part)) for part in ("backbone", "head", "loss")]
+        trainer = "loss" if recipe.get("loss") else "learner"
+        parts = [_name(recipe.get(part)) for part in ("backbone", "head", trainer)]
         memory = f" with memory {_name(recipe['memory'])}" if recipe.get("memory") else ""
         said = f"{parts[0]} with a {parts[1]} head, trained by {parts[2]}{memory}."
         description = " ".join(str(recipe.get("description") or "").split())

@@ -13,6 +13,7 @@ from fashreg.errors import ModelError
 from fashreg.jobs.evaluation_folder import load_evaluation
 from fashreg.jobs.evaluation_result import Evaluation, Item
 from fashreg.jobs.stream_record import STREAM, StreamRecord, read_record
+from fashreg.report.tasks import read_tasks
 from fashreg.strict_json import parse_json, read_json
 from fashreg.strict_yaml import read_yaml
 from fashreg.training.run_folder import ENVIRONMENT, METRICS, MODEL, RECIPE
@@ -28,7 +29,8 @@ class Subject:
     """Everything that was found. Absent parts are None or empty.
 
     before: the metrics before the first step. steps, checks: lines of the training log. training: what the learner
-    reported. model: the run's model folder. stream: what a run over several experiences measured after each.
+    reported. model: the run's model folder. stream: what a run over several experiences measured after each. tasks:
+    of a run that learned several: what each does, and its metrics before the first step.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Subject:
     environment: Mapping[str, Any] = field(default_factory=dict)
     model: Path | None = None
     stream: StreamRecord | None = None
+    tasks: Mapping[str, tuple[Evaluation, Mapping[str, float]]] = field(default_factory=dict)
 
     @property
     def is_run(self) -> bool:
@@ -88,6 +91,7 @@ def _with_run(subject: Subject, run: Path) -> Subject:
         environment=_object(run / ENVIRONMENT),
         model=run / MODEL if (run / MODEL).is_dir() else None,
         stream=read_record(run / STREAM) if (run / STREAM).is_file() else None,
+        tasks=read_tasks(results, run / RESULTS),
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from fashreg.report.settings import configuration_of, environment_of, headline, 
 from fashreg.report.subject import ABOUT, Subject, read_subject
 from fashreg.report.suspects import find_suspects
 from fashreg.report.suspects_shown import show_suspects
+from fashreg.report.tasks import FOLDER, metric_rows, task_results
 from fashreg.report.thumbnails import Thumbnails
 
 MOST_EMBEDDED = 20_000
@@ -36,10 +36,17 @@ def write_report(folder: str | Path, out: str | Path, *, model: Model | None = N
     """Write the report of a run or evaluation folder as one HTML file that needs nothing else; returns its path.
 
     model: embeds the pictures again where the folder keeps no vectors (it keeps small ones), for map and suspects.
-    method: of the map: "pca", or "tsne" (scikit-learn) or "umap" (umap-learn).
+    method: of the map: "pca", or "tsne" (scikit-learn) or "umap" (umap-learn). A run that learned several tasks has a
+    page for each beside it, OUT-TASK.html.
     """
-    subject = read_subject(folder)
-    return write_page(report_html(subject, model=model, method=method), out)
+    subject, path = read_subject(folder), Path(out)
+    pages = {}
+    for task in subject.tasks:
+        kept = Path(folder) / f"{FOLDER}{task}"
+        if (kept / ABOUT).is_file():
+            page = path.with_name(f"{path.stem}-{task}{path.suffix}")
+            pages[task] = write_page(report_html(read_subject(kept), model=model, method=method), page).name
+    return write_page(report_html(subject, model=model, method=method, pages=pages), path)
 
 
 def default_place(folder: str | Path) -> Path:
@@ -51,8 +58,10 @@ def default_place(folder: str | Path) -> Path:
     return path / "report.html"
 
 
-def report_html(subject: Subject, *, model: Model | None = None, method: Method = "pca") -> str:
-    """The report as text."""
+def report_html(
+    subject: Subject, *, model: Model | None = None, method: Method = "pca", pages: Mapping[str, str] | None = None
+) -> str:
+    """The report as text. pages: task -> file name of its own page, of a run that learned several."""
     thumbnails = Thumbnails(*_roots(subject))
     evaluation, items = subject.evaluation, subject.items_by_id()
     stored = _vectors(subject, items, thumbnails, model)
@@ -62,7 +71,8 @@ def report_html(subject: Subject, *, model: Model | None = None, method: Method 
     content = {
         **_numbers(subject, answers),
         **_groups(evaluation, items),
-        "charts": training_charts(subject.steps, subject.checks),
+        "tasks": task_results(subject.tasks, pages or {}),
+        "charts": training_charts(subject.steps, subject.checks, _of_tasks(subject)),
         "training_line": training_line(subject),
         "increments": increments_of(subject.stream),
         "answers": answers,
@@ -93,28 +103,14 @@ def report_html(subject: Subject, *, model: Model | None = None, method: Method 
     )
 
 
-@dataclass(frozen=True, slots=True)
-class MetricRow:
-    """One metric with what is known of it."""
-
-    name: str
-    value: float
-    interval: tuple[float, float] | None
-    before: float | None
-
-
 def _numbers(subject: Subject, answers: Answers | None) -> dict[str, Any]:
     evaluation = subject.evaluation
     if evaluation is None:
         return dict.fromkeys(("metrics", "single", "tiles", "protocol", "spread", "primary"), None) | {
-            "counted": 0, "alone": 0, "intervals": False, "protocol_line": "Nothing was measured."
+            "counted": 0, "alone": 0, "intervals": False, "protocol_line": _measured_line(subject)
         }  # fmt: skip
     alone = evaluation.counts.get("queries_without_relevant", 0)
-    rows = [
-        MetricRow(name, value, evaluation.intervals.get(name), subject.before.get(name))
-        for name, value in evaluation.metrics.items()
-    ]
-    rows.sort(key=lambda row: row.name != evaluation.primary)
+    rows = metric_rows(evaluation, subject.before)
     single = [row for row in rows if "[" in row.name]
     return {
         "metrics": [row for row in rows if "[" not in row.name] or rows,
@@ -128,6 +124,11 @@ def _numbers(subject: Subject, answers: Answers | None) -> dict[str, Any]:
         "protocol": protocol_of(evaluation.protocol),
         "protocol_line": f"{evaluation.protocol.rule} on {evaluation.protocol.source or 'a table'}".capitalize() + ".",
     }
+
+
+def _measured_line(subject: Subject) -> str:
+    """In place of the protocol, where the run has no evaluation of its own."""
+    return f"{len(subject.tasks)} tasks, each measured by itself." if subject.tasks else "Nothing was measured."
 
 
 def _spread(answers: Answers | None) -> list[Chart]:
@@ -189,15 +190,24 @@ def _roots(subject: Subject) -> list[Path]:
     return [Path(), *(Path(root) for root in given if isinstance(root, str)), subject.folder]
 
 
+def _of_tasks(subject: Subject) -> list[str]:
+    """The validation metrics to draw of a run that learned several tasks: the mean and the primary one of each."""
+    return (
+        ["mean_primary", *(f"{n}/{found.primary}" for n, (found, _) in subject.tasks.items())] if subject.tasks else []
+    )
+
+
 def _gaps(subject: Subject, stored: StoredVectors | None) -> list[str]:
     """What the page would show of more, and what to type for it."""
     evaluation = subject.evaluation
     gaps = []
-    if evaluation is None:
+    if evaluation is None and not subject.tasks:
         gaps.append(
             "Metrics: the table of this run has neither a test nor a validation split. Measure the model with "
             "fashreg evaluate RUN/model --table TABLE --out FOLDER, and make the report of FOLDER."
         )
+    elif evaluation is None:
+        pass
     elif evaluation.per_query is None or evaluation.items is None:
         gaps.append(
             "Classes, queries, suspects and the map: only the numbers of this evaluation were kept. "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,7 @@ from fashreg.evaluators.composed import ComposedEvaluator
 from fashreg.evaluators.cross_modal import CrossModalEvaluator
 from fashreg.jobs.comparison import compare
 from fashreg.jobs.evaluation import evaluate_table
-from fashreg.jobs.evaluation_folder import save_evaluation
+from fashreg.jobs.evaluation_folder import load_evaluation, save_evaluation
 from fashreg.report.comparing import write_comparison
 from fashreg.report.said import read_captions, read_classes
 from fashreg.report.writing import write_report
@@ -134,8 +136,6 @@ def test_two_models_are_compared_by_texts_that_ask(browser: Browser, evaluated: 
 
 
 def test_mistakes_and_captions_are_chosen_by_what_the_evaluation_holds(evaluated: Any) -> None:
-    from fashreg.jobs.evaluation_folder import load_evaluation
-
     found = load_evaluation(evaluated("classes"))
     items = {item["id"]: item for item in found.items}
     named = read_classes(found, items)
@@ -149,3 +149,38 @@ def test_mistakes_and_captions_are_chosen_by_what_the_evaluation_holds(evaluated
     said = read_captions(found, {item["id"]: item for item in found.items})
     assert said.worst[0].value <= said.worst[-1].value <= said.best[-1].value <= said.best[0].value
     assert read_classes(found, {}) is None
+
+
+def test_a_run_of_several_tasks_has_a_table_and_a_page_for_each(
+    browser: Browser, evaluated: Any, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    results: dict[str, Any] = {"before": None, "after": None, "tasks": {}, "tasks_before": {}}
+    checks = {"mean_primary": 0.4}
+    for task, name in (("find", "cross-modal"), ("write", "captions")):
+        shutil.copytree(evaluated(name), run / f"evaluation-{task}")
+        results["tasks"][task] = load_evaluation(evaluated(name)).as_dict()
+        results["tasks_before"][task] = load_evaluation(evaluated(name, 1)).as_dict()
+        checks |= {f"{task}/first": 0.1, f"{task}/{results['tasks'][task]['primary']}": 0.2}
+    (run / "recipe.yaml").write_text("backbone: tiny-text\nhead: tiny-text\nlearner: tiny-tasks\n")
+    (run / "results.json").write_text(json.dumps(results))
+    lines = [{"kind": "evaluation", "experience": "all", "epoch": epoch, "metrics": checks} for epoch in (1, 2)]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with browser.page(write_report(run, run / "report.html")) as page:
+        assert page.seen.complaints == []
+        assert page.evaluate("[...document.querySelectorAll('section')].map(s => s.id)")[:3] == [
+            "summary",
+            "tasks",
+            "training",
+        ]
+        names = page.evaluate("[...document.querySelectorAll('#tasks tr.first th')].map(e => e.innerText)")
+        assert names == ["mean_recall", "bleu@4"]
+        links = page.evaluate("[...document.querySelectorAll('#tasks a')].map(e => e.getAttribute('href'))")
+        assert links == ["report-find.html", "report-write.html"]
+        legend = page.evaluate("[...document.querySelectorAll('#training .legend li')].map(e => e.innerText)")
+        assert legend == ["mean_primary", "find/mean_recall", "write/bleu@4"]
+        assert "neither a test nor a validation split" not in page.evaluate("document.body.innerText")
+        assert "2 tasks, each measured by itself" in page.evaluate("document.body.innerText")
+    with browser.page(run / "report-write.html") as page:
+        assert page.evaluate("document.querySelectorAll('#captions .doubt').length") == 12
