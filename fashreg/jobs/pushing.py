@@ -13,7 +13,7 @@ from fashreg.hub.client import Token
 from fashreg.hub.parcel import pack
 from fashreg.hub.push import Pushed, push
 from fashreg.jobs.card import card_on_base
-from fashreg.manifest import place_file, read_manifest
+from fashreg.manifest import MANIFEST, place_file, read_manifest
 from fashreg.storage import KIND
 from fashreg.storage.partial import Access
 from fashreg.storage.rebasing import save_on_base
@@ -30,7 +30,7 @@ def push_on_base(
     source, asked = Path(folder), list(include)
     parse_address(repo, revision=how.get("revision"))  # before the work
     parcel = pack(source, part=how.get("part"), include=asked)
-    inner = "" if (source / "manifest.json").is_file() else "model/"
+    inner = "" if (source / MANIFEST).is_file() else "model/"
     if KIND not in {part.kind for part in parcel.parts}:
         raise ModelError(f"{folder} holds no model, and only models have a base: push it without --base")
     with tempfile.TemporaryDirectory() as desk:
@@ -42,13 +42,13 @@ def push_on_base(
             card=lambda config: card_on_base(source, config),
             access=Access(token),
         )
-        beside = [] if not inner or not (source / "evaluation").is_dir() else _listed(source, "evaluation")
-        for name in [*beside, *asked]:
+        for name in [*(_measured(source) if inner else []), *asked]:
             if not (place / name).exists():
                 place_file(source / name, place / name)
         return push(place, repo, token=token, include=asked, **how)
 
 
-def _listed(run: Path, inner: str) -> list[str]:
-    """The files of a folder within a run, with the list itself."""
-    return [f"{inner}/{name}" for name in [*read_manifest(run / inner).files, "manifest.json"]]
+def _measured(run: Path) -> list[str]:
+    """The files of what was measured in a run, by name relative to it, lists and all."""
+    folders = [folder for folder in sorted(run.glob("evaluation*")) if (folder / MANIFEST).is_file()]
+    return [f"{folder.name}/{name}" for folder in folders for name in [*read_manifest(folder).files, MANIFEST]]

@@ -19,13 +19,13 @@ OWN: dict[str, dict[str, Any]] = {
         "embed_dim": 32,
         "quick_gelu": True,
         "vision_cfg": {"image_size": 32, "layers": 2, "width": 64, "head_width": 16, "patch_size": 8},
-        "text_cfg": {"context_length": 32, "vocab_size": 1024, "width": 48, "heads": 4, "layers": 2},
+        "text_cfg": {"context_length": 56, "vocab_size": 1024, "width": 48, "heads": 4, "layers": 2},
     },
     "small": {
         "embed_dim": 128,
         "quick_gelu": True,
         "vision_cfg": {"image_size": 64, "layers": 4, "width": 192, "head_width": 32, "patch_size": 8},
-        "text_cfg": {"context_length": 40, "vocab_size": 2048, "width": 128, "heads": 4, "layers": 4},
+        "text_cfg": {"context_length": 48, "vocab_size": 2048, "width": 128, "heads": 4, "layers": 4},
     },
 }
 
