@@ -20,7 +20,7 @@ from fashreg.interfaces import Evaluator
 from fashreg.jobs.compatibility_result import Compatibility, Crossed, TaskCompatibility
 from fashreg.jobs.evaluation_question import Codes, Question, column_codes, question_of
 from fashreg.jobs.evaluation_ranking import answer
-from fashreg.jobs.index_model import task_of
+from fashreg.jobs.index_model import finding_tasks, task_of
 from fashreg.jobs.opening import Model, open_model, open_table
 from fashreg.jobs.task_vectors import TaskVectors
 
@@ -88,7 +88,7 @@ class _Timed:
 
 def _tasks(old: Encoder, new: Encoder, asked: Sequence[str] | None) -> tuple[list[str | None], list[str]]:
     """The tasks to compare, in the order of the new model, and those that only it serves."""
-    theirs, ours = old.head.tasks, new.head.tasks
+    theirs, ours = finding_tasks(old), finding_tasks(new)
     for task in asked or ():
         for which, encoder in (("the old", old), ("the new", new)):
             try:

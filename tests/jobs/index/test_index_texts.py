@@ -12,6 +12,7 @@ from index_shop import picture
 from PIL import Image
 
 from fashreg.errors import DataError, ModelError
+from fashreg.jobs.compatibility import compatibility
 from fashreg.jobs.index_model import task_of
 from fashreg.jobs.indexing import build_index, build_indexes, load_index
 from fashreg.jobs.queries import ask
@@ -143,6 +144,11 @@ def test_an_index_stays_valid_when_another_task_is_added(shop: Path) -> None:
     encoder.head.add_task("more", "composed")
     save_encoder(encoder, shop / "model")
     assert load_index(shop / "i").search(texts="red", k=5) == before
+
+
+def test_galleries_are_compared_in_the_tasks_that_find_pictures(shop: Path) -> None:
+    found = compatibility(shop / "model", shop / "model", shop / "t.csv", progress=False)
+    assert [one.task for one in found.tasks] == ["cross-modal", "composed"]
 
 
 def test_page_and_sheet_show_what_was_asked_in_words(shop: Path) -> None:
