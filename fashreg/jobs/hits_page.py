@@ -29,6 +29,7 @@ figcaption small { display: block; color: var(--faint); }
 .same .frame { border-color: var(--same); } .query .frame { border-color: transparent; }
 .frame img { max-width: 176px; max-height: 176px; } .gap { color: var(--faint); text-align: center; }
 p.said { font-size: 15px; font-style: italic; margin: 0; padding: 4px; overflow-wrap: anywhere; }
+.frame p.said { max-height: 168px; overflow: auto; }
 """.strip()
 
 
