@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ class _Subject:
     config: ModelConfig
     recipe: Mapping[str, Any] | None
     evaluation: Evaluation | None
+    tasks: Mapping[str, Evaluation]
     repo: str | None
     given: str | None
 
@@ -125,15 +126,19 @@ def _subject(
             raise RecipeError(f"--licence: {error}", field="licence") from None
     recipe = read_provenance(model).get("recipe")
     found = _evaluation(model, evaluation)
-    if found is not None:
-        _check_own(model, found)
+    tasks = _task_evaluations(model) if found is None else {}
+    _check_own(model, [*([] if found is None else [found]), *tasks.values()])
     written = recipe if isinstance(recipe, dict) else None
-    return _Subject(manifest, config, written, found, _repo(model, repo), licence)
+    return _Subject(manifest, config, written, found, tasks, _repo(model, repo), licence)
 
 
 def _check_nothing_is_forgotten(subject: _Subject) -> None:
     """ModelError where the card there tells what was measured, and nothing is given to tell it from."""
-    if subject.evaluation is None and "\nmodel-index:" in (read_card(subject.folder) or "").partition("\n---")[0]:
+    if (
+        subject.evaluation is None
+        and not subject.tasks
+        and "\nmodel-index:" in (read_card(subject.folder) or "").partition("\n---")[0]
+    ):
         origin = f" (fashreg pull {subject.repo} --part evaluation --out FOLDER)" if subject.repo else ""
         raise ModelError(
             f"{subject.folder / CARD} tells metrics with intervals, which a card without an evaluation would lose; "
@@ -163,6 +168,7 @@ def _fresh(subject: _Subject, picture: bool, licence: str | None) -> str:
         metrics if isinstance(metrics, dict) else None,
         subject.recipe,
         measured=None if found is None else measured_of(found),
+        tasks={task: measured_of(one) for task, one in subject.tasks.items()},
         name="" if subject.repo is None else subject.repo.rpartition("/")[2],
         licence=licence,
         picture=picture,
@@ -200,14 +206,26 @@ def _evaluation(model: Path, given: str | Path | Evaluation | None) -> Evaluatio
     return load_evaluation(whole / EVALUATION) if (whole / EVALUATION / MANIFEST).is_file() else None
 
 
-def _check_own(model: Path, found: Evaluation) -> None:
+def _task_evaluations(model: Path) -> dict[str, Evaluation]:
+    """What a run with tasks measured of its model: task -> evaluation, from RUN/evaluation-TASK."""
+    whole = model.resolve()
+    if whole.name != MODEL or not (whole.parent / RUN_RECIPE).is_file():
+        return {}
+    folders = sorted(whole.parent.glob(f"{EVALUATION}-*"))
+    return {f.name.removeprefix(f"{EVALUATION}-"): load_evaluation(f) for f in folders if (f / MANIFEST).is_file()}
+
+
+def _check_own(model: Path, several: Sequence[Evaluation]) -> None:
     """A card must not carry the numbers of another model. Results of older versions do not say whose they are."""
-    said = (found.model or {}).get("fingerprint")
-    if said is not None and said != load_encoder(model).fingerprint():
-        raise ModelError(
-            f"the evaluation of {found.protocol.source or 'vectors'} measured another model than {model} (fingerprint "
-            f"{said[:8]}); measure this one: fashreg evaluate {model} --table TABLE --out FOLDER"
-        )
+    said = {found: (found.model or {}).get("fingerprint") for found in several}
+    known = {mark for mark in said.values() if mark is not None}
+    own = load_encoder(model).fingerprint() if known else None
+    for found, mark in said.items():
+        if mark not in (None, own):
+            raise ModelError(
+                f"the evaluation of {found.protocol.source or 'vectors'} measured another model than {model} "
+                f"(fingerprint {mark[:8]}); measure this one: fashreg evaluate {model} --table TABLE --out FOLDER"
+            )
 
 
 def _measured(subject: _Subject, asked: str) -> Evaluation:

@@ -129,12 +129,13 @@ def run_training(
         write_json(path, run.as_dict())
         if after is not None:
             save_evaluation(after, path.parent / EVALUATION)
-            _renew_card(path.parent, after)
         save_tasks(tasks, path.parent)
+        if after is not None or tasks:
+            _renew_card(path.parent, after)
     return run
 
 
-def _renew_card(folder: Path, measured: Evaluation) -> None:
+def _renew_card(folder: Path, measured: Evaluation | None) -> None:
     """Put what was measured at the end into the model's card; a card must never make a training look failed."""
     try:
         write_card(folder, evaluation=measured)

@@ -25,30 +25,34 @@ def model_card(
     recipe: Mapping[str, Any] | None = None,
     *,
     measured: Measured | None = None,
+    tasks: Mapping[str, Measured] | None = None,
     name: str = "",
     licence: str | None = None,
     picture: bool = False,
 ) -> str:
     """A fresh README.md: front matter and text.
 
-    metrics: numbers alone, where there is no measurement to tell more of. name: of the model. licence: SPDX identifier
+    metrics: numbers alone, where there is no measurement to tell more of. tasks: measurements by task, where each has
+    its own. name: of the model. licence: SPDX identifier
     (default: that of config or recipe). picture: neighbours.jpg lies beside the card. Every value is escaped: none can
     become HTML, a link, or a mark that fashreg looks for.
     """
     chosen = licence or config.licence or (recipe or {}).get("licence")
     title = name or TITLE
     base = None if config.base is None else config.base.repo
-    front = front_matter(title, licence=chosen, measured=measured, base=base)
+    everything = [*([] if measured is None else [measured]), *(tasks or {}).values()]
+    front = front_matter(title, licence=chosen, measured=everything, base=base)
     parts = [
         f"---\n{yaml.safe_dump(front, sort_keys=False)}---",
         f"# {said(title)}",
         _about(config, recipe),
         "## Use\n\n" + _use(config),
-        "## Measured\n\n" + (_numbers(metrics) if measured is None else _measured(measured)),
+        "## Measured\n\n"
+        + (_numbers(metrics) if measured is None and not tasks else _all_measured(measured, tasks or {})),
         *([_picture(measured)] if picture else []),
         "## Trained on\n\n" + _trained(config, recipe),
         *([f"## Made with\n\n{made}"] if (made := _environment(config)) else []),
-        "## Limits\n\n" + _limits(config, metrics, measured),
+        "## Limits\n\n" + _limits(config, metrics or tasks, measured),
         "## Licence\n\n" + _licence(chosen),
     ]
     return "\n\n".join(parts) + "\n"
@@ -100,9 +104,16 @@ def _numbers(metrics: Mapping[str, Any] | None) -> str:
     return "Fractions, 0 to 1, as recorded when the model was saved.\n\n" + table(("metric", "value"), rows)
 
 
+def _all_measured(found: Measured | None, tasks: Mapping[str, Measured]) -> str:
+    alone = [] if found is None else [_measured(found)]
+    return "\n\n".join([*alone, *(f"### {said(task)}\n\n{_measured(one)}" for task, one in tasks.items())])
+
+
 def _measured(found: Measured) -> str:
     names, counts, protocol = ordered(found), found.counts, found.protocol
-    asked = f"{counts.get('queries', 0):,} queries, {counts.get('gallery', 0):,} pictures searched"
+    asked = f"{counts.get('queries', 0):,} queries"
+    if counts.get("gallery"):
+        asked += f", {counts['gallery']:,} pictures searched"
     over = "single queries" if found.resampled is None else f"groups of queries with one {said(found.resampled)}"
     rows = [(cell(name), f"{found.metrics[name]:.4f}", _interval(found, name)) for name in names]
     left = len(found.metrics) - len(names)

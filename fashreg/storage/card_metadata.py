@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,13 +12,17 @@ import yaml
 
 from fashreg.licences import hub_licence
 from fashreg.own_paths import public
-from fashreg.protocol import Protocol
+from fashreg.protocol import CAPTIONS, CLASSES, Protocol
 from fashreg.strict_yaml import read_yaml
 
 TAGS = ("fashreg", "image-retrieval", "metric-learning", "visual-search", "fashion")
 MOST_METRICS = 60
 _LONGEST = 2**17  # letters of a head, beyond which it is not looked into
 _TASK = {"type": "image-retrieval", "name": "Image retrieval"}
+_TASKS = {
+    CLASSES: {"type": "image-classification", "name": "Image classification"},
+    CAPTIONS: {"type": "image-to-text", "name": "Captions of pictures"},
+}
 _OWN_RULES = frozenset({"leave-one-out", "queries against gallery"})
 
 
@@ -41,9 +45,12 @@ class Measured:
 
 
 def front_matter(
-    name: str, *, licence: str | None = None, measured: Measured | None = None, base: str | None = None
+    name: str, *, licence: str | None = None, measured: Sequence[Measured] = (), base: str | None = None
 ) -> dict[str, Any]:
-    """Plain data for the head of a card. name: of the model. licence: as written. base: repository it was made from."""
+    """Plain data for the head of a card. name: of the model. licence: as written. base: repository it was made from.
+
+    measured: one for each evaluation.
+    """
     front: dict[str, Any] = {
         "library_name": "fashreg",
         "pipeline_tag": "image-feature-extraction",
@@ -55,9 +62,9 @@ def front_matter(
         front |= {} if own is None else {"license_name": own}
     if base is not None:
         front["base_model"] = base
-    if measured is not None and (results := _results(measured)):
-        front["metrics"] = [metric["type"] for metric in results["metrics"]]
-        front["model-index"] = [{"name": name, "results": [results]}]
+    if results := [found for one in measured if (found := _results(one))]:
+        front["metrics"] = list(dict.fromkeys(metric["type"] for found in results for metric in found["metrics"]))
+        front["model-index"] = [{"name": name, "results": results}]
     return front
 
 
@@ -108,7 +115,7 @@ def _results(measured: Measured) -> dict[str, Any] | None:
         "args": {key: value for key, value in told.items() if value is not None},
     }
     return {
-        "task": dict(_TASK),
+        "task": dict(_TASKS.get(protocol.rule, _TASK)),
         "dataset": {key: value for key, value in dataset.items() if value is not None},
         "metrics": metrics,
     }

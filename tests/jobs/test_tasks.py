@@ -19,6 +19,7 @@ from fashreg.jobs.settling import settled
 from fashreg.jobs.task_tables import read_task_tables
 from fashreg.jobs.training import Plan, TrainedRun, check
 from fashreg.report.writing import write_report
+from fashreg.strict_yaml import read_yaml
 from fashreg.testing.tiny_run import CrashError
 from fashreg.testing.tiny_tasks import TinyTaskLearner
 from fashreg.training.processes import Processes
@@ -235,6 +236,18 @@ def test_the_model_of_a_run_answers_as_the_run_measured(run: TrainedRun, whole: 
     assert all(loaded.fingerprint(task) == run.encoder.fingerprint(task) for task in FOUR)
     again = fashreg.evaluate(whole / "model", table, split="test", task="cross-modal", progress=False)
     assert again.metrics == pytest.approx(run.tasks["cross-modal"].metrics)
+
+
+def test_the_card_of_the_model_tells_every_task_with_its_intervals(run: TrainedRun, whole: Path) -> None:
+    card = (whole / "model" / "README.md").read_text()
+    front = read_yaml(card.split("---")[1])
+    results = front["model-index"][0]["results"]
+    assert {one["task"]["type"] for one in results} == {"image-retrieval", "image-classification", "image-to-text"}
+    assert len(results) == 4
+    for name in FOUR:
+        assert f"### {name}" in card
+    value = run.tasks["find"].metrics["mean_recall"]
+    assert f"| mean\\_recall | {value:.4f} |" in card or f"| mean_recall | {value:.4f} |" in card
 
 
 def test_the_recipe_of_a_run_is_read_again_and_is_the_same_run(run: TrainedRun, whole: Path) -> None:
