@@ -121,7 +121,8 @@ class _Drawing:
     def _allowed(self, query: int, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         if self.excluded is None or self.excluded[query] < 0:
             return rows
-        return rows[self.answer_ids[rows] != self.excluded[query]]
+        kept: NDArray[np.int64] = rows[self.answer_ids[rows] != self.excluded[query]]
+        return kept
 
 
 def _groups(codes: NDArray[np.int64]) -> dict[int, NDArray[np.int64]]:

@@ -29,7 +29,7 @@ def plain_class_number(name: str, logits: Tensor, labels: Tensor) -> float | Non
     ordered = [(sorted(range(len(x)), key=lambda c: (-x[c], c)), label) for x, label in rows]
     if name == "macro_f1":
         told, true = [order[0] for order, _ in ordered], [label for _, label in ordered]
-        scores = []
+        scores: list[float] = []
         for one in {*told, *true}:
             both = sum(a == b == one for a, b in zip(told, true, strict=True))
             scores.append(2 * both / (told.count(one) + true.count(one)))
