@@ -129,6 +129,28 @@ def test_the_order_is_a_pure_function_of_lengths_and_seed() -> None:
         assert Counter(chosen.turns(lengths, (3, 4))) == lengths
 
 
+# ---- texts that are left out ----
+
+
+def test_some_rows_of_a_classification_are_shown_without_their_text_and_no_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    learner, seen = bound(MultiTaskLearner(empty_texts=0.5)), []
+    backbone = learner.session.encoder.backbone
+    own = backbone.tokenize
+    monkeypatch.setattr(backbone, "tokenize", lambda texts: seen.extend(texts) or own(texts))
+    batch = batch_of("name", 16)
+    torch.manual_seed(0)
+    learner.objective(batch)
+    assert 2 < seen.count("") < 14
+    assert all(text in ("", asked) for text, asked in zip(seen, batch.texts or (), strict=True))
+    assert "" not in list(batch.texts or ())
+    for task in ("match", "edit", "say"):
+        seen.clear()
+        learner.objective(batch_of(task, 16))
+        assert "" not in seen
+
+
 # ---- gradients ----
 
 
@@ -266,8 +288,10 @@ def test_a_run_that_died_goes_on_bit_for_bit(how: str, tmp_path: Path) -> None:
 def test_what_cannot_be_is_refused() -> None:
     for options, said in (
         ({"schedule": "random"}, "schedule must be one of"),
-        ({"clip": "thawed"}, "clip must be"),
+        ({"clip": "thawed"}, "clip must be one of trained, frozen"),
+        ({"clip_lr_factor": 0.0}, "clip: frozen"),
         ({"distillation_weight": 3.0}, "0 to 2"),
+        ({"empty_texts": 2.0}, "0 to 1"),
         ({"impartial": True}, 'needs schedule "round-robin"'),
     ):
         with pytest.raises(ValueError, match=said):

@@ -9,6 +9,7 @@ from torch import nn
 
 from fashreg.config_trainer import TrainerConfig
 from fashreg.encoder import Encoder
+from fashreg.errors import RecipeError
 from fashreg.training.optimisation import Group, module_groups
 
 
@@ -34,8 +35,11 @@ def learning_groups(encoder: Encoder, trainer: TrainerConfig, clip_lr_factor: fl
     """
     backbone: Any = encoder.backbone
     trunk, rate, decay = backbone.trunk, trainer.backbone_lr_factor, trainer.weight_decay
-    return [
+    groups = [
         *module_groups(trunk.clip, "clip", rate * clip_lr_factor, decay),
         *module_groups(nn.ModuleList([trunk.task_adapters, trunk.cross]), "adapters", rate, decay),
         *module_groups(encoder.head, "head", trainer.head_lr_factor, decay),
     ]
+    if not groups:
+        raise RecipeError("nothing is trained: the whole encoder is frozen", field="trainer.freeze")
+    return groups

@@ -18,15 +18,15 @@ from fashreg.training.run import Run
 from fashreg.training.session import Session
 from fashreg.values import Embedded, Experience, TrainingBatch
 from fashreg_famevil.balancing import measured_scales, order_of
+from fashreg_famevil.checking import LEARNS, SCHEDULES, check_choice, check_impartial, check_named, check_range
 from fashreg_famevil.learning import learning_groups, resting
 from fashreg_famevil.mixing import GradientsByTask
-from fashreg_famevil.objectives import NEEDS, answers_of
+from fashreg_famevil.objectives import NEEDS, answers_of, without_some_texts
 from fashreg_famevil.teachers import Teachers
 from fashreg_famevil.valuing import Valued, value_of
 
 Share = Annotated[float, Field(ge=0.0)]
 Learns = Literal["trained", "frozen"]
-SCHEDULES = ("size-proportional", "uniform", "round-robin")
 
 
 class MultiTaskLearner(StandardLearner):
@@ -68,6 +68,8 @@ class MultiTaskLearner(StandardLearner):
         count_padding: let places after the end of a caption count, as in the released code, where they are easy.
         mask_same_label: rows of equal label are left out as wrong answers to each other (cross-modal, composed); False:
             they count, as in the released code.
+        empty_texts: share of the rows of kind classification that are shown without their text, so that a picture alone
+            can be named later; 0 as published. Drawn anew for every batch.
         loss_weights: task -> w_task; 1 where none is given.
         clip: whether the CLIP itself learns.
         across: whether the way across, which all tasks share, learns. Frozen as the CLIP, tasks leave each other alone.
@@ -94,6 +96,7 @@ class MultiTaskLearner(StandardLearner):
         published_distillation: bool = False,
         count_padding: bool = False,
         mask_same_label: bool = True,
+        empty_texts: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0,
         loss_weights: dict[str, Share] | None = None,
         clip: Learns = "trained",
         across: Learns = "trained",
@@ -102,22 +105,19 @@ class MultiTaskLearner(StandardLearner):
         bases: dict[str, float] | None = None,
         impartial: bool = False,
     ) -> None:
-        if schedule not in SCHEDULES:
-            raise ValueError(f"schedule must be one of {', '.join(SCHEDULES)}, got {schedule!r}")
-        for name, value in (("clip", clip), ("across", across)):
-            if value not in ("trained", "frozen"):
-                raise ValueError(f'{name} must be "trained" or "frozen", got {value!r}')
-        if not 0.0 <= distillation_weight <= 2.0 or clip_lr_factor <= 0.0:
-            raise ValueError(
-                "distillation_weight must be 0 to 2 and clip_lr_factor above 0, got "
-                f"{distillation_weight} and {clip_lr_factor}"
-            )
+        check_choice("schedule", schedule, SCHEDULES)
+        check_choice("clip", clip, LEARNS)
+        check_choice("across", across, LEARNS)
+        check_range("distillation_weight", distillation_weight, 0.0, 2.0)
+        check_range("empty_texts", empty_texts, 0.0, 1.0)
+        if clip_lr_factor <= 0.0:
+            raise ValueError(f"clip_lr_factor must be above 0, got {clip_lr_factor}; clip: frozen stops its learning")
         if impartial and schedule != "round-robin":
             raise ValueError('impartial mixes one batch of each task, in turn: it needs schedule "round-robin"')
         super().__init__()
         self.schedule, self.batches, self.teachers, self.loss_weights = schedule, batches, teachers, loss_weights
         self.distillation_weight, self.published_distillation = distillation_weight, published_distillation
-        self.count_padding, self.mask_same_label = count_padding, mask_same_label
+        self.count_padding, self.mask_same_label, self.empty_texts = count_padding, mask_same_label, empty_texts
         self.clip, self.across, self.clip_lr_factor = clip, across, clip_lr_factor
         self.adaptive, self.bases, self.impartial = adaptive, bases, impartial
         self.scales: dict[str, float] = {}
@@ -149,7 +149,7 @@ class MultiTaskLearner(StandardLearner):
 
     def before(self, experience: Experience) -> None:
         """Adapters and heads of new tasks; what does not learn here rests."""
-        encoder, trainer = self.session.encoder, self.session.trainer
+        encoder = self.session.encoder
         add_heads(encoder, experience)
         backbone: Any = encoder.backbone
         taught = [part.task for part in experience.parts or (experience,)]
@@ -158,25 +158,13 @@ class MultiTaskLearner(StandardLearner):
         if not self.tasks:
             raise RecipeError("learner multi-task needs the section `tasks` in the recipe", field="tasks")
         self._teaching.check_tasks(self.tasks)
-        self._check_names()
-        if self.impartial and trainer.accumulate != len(self.tasks):
-            raise RecipeError(
-                f"learner.impartial mixes one batch of each of {len(self.tasks)} tasks: --set "
-                f"trainer.accumulate={len(self.tasks)}",
-                field="trainer.accumulate",
-            )
+        named = {"batches": self.batches, "loss_weights": self.loss_weights, "bases": self.bases}
+        check_named(named, self.tasks)
+        if self.impartial:
+            check_impartial(self.session.trainer.accumulate, self.tasks)
         self.scales = {}
         for module in self._resting():
             module.requires_grad_(False)
-
-    def _check_names(self) -> None:
-        for option in ("batches", "loss_weights", "bases"):
-            for task in getattr(self, option) or {}:
-                if task not in self.tasks:
-                    known = ", ".join(self.tasks)
-                    raise RecipeError(
-                        f"learner.{option} names task {task!r}; the tasks are {known}", field=f"learner.{option}.{task}"
-                    )
 
     def _resting(self) -> list[nn.Module]:
         learns = {"clip": self.clip == "trained", "across": self.across == "trained"}
@@ -190,10 +178,7 @@ class MultiTaskLearner(StandardLearner):
 
     def groups(self) -> list[Group]:
         """The CLIP at its own rate, adapters and ways across, the head. Only matrices have weight decay."""
-        groups = learning_groups(self.session.encoder, self.session.trainer, self.clip_lr_factor)
-        if not groups:
-            raise RecipeError("nothing is trained: the whole encoder is frozen", field="learner.clip")
-        return groups
+        return learning_groups(self.session.encoder, self.session.trainer, self.clip_lr_factor)
 
     # ---- one step ----
 
@@ -201,6 +186,9 @@ class MultiTaskLearner(StandardLearner):
         """The kind's objective on the batch of all processes, and the teacher's part in it."""
         session = self.session
         task = batch.task if batch.task is not None else self.tasks[0]
+        kind = session.encoder.backbone.kinds[task]
+        if kind == "classification" and self.empty_texts:
+            batch = without_some_texts(batch, self.empty_texts)
         with session.processes.autocast():
             mine = answers_of(session.encoder, batch, task, count_padding=self.count_padding)
             theirs = None
@@ -208,15 +196,8 @@ class MultiTaskLearner(StandardLearner):
                 theirs = self._teaching.answers(batch, task, count_padding=self.count_padding)
         session.cost.forward(mine.pictures + (0 if theirs is None else theirs.pictures))
         session.cost.backward(mine.pictures)
-        kind = session.encoder.backbone.kinds[task]
         found = value_of(
-            mine,
-            theirs,
-            batch,
-            kind,
-            session.processes,
-            mask_same_label=self.mask_same_label,
-            published=self.published_distillation,
+            mine, theirs, batch, kind, session.processes, self.mask_same_label, self.published_distillation
         )
         value, parts = self._weighed(found, task)
         rows = Embedded(mine.rows.float(), batch.labels, batch.ids, unit=True)

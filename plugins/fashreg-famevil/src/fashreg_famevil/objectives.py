@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from fashreg.encoder import Encoder
@@ -51,6 +52,12 @@ def answers_of(encoder: Encoder, batch: TrainingBatch, task: str, *, count_paddi
     if kind == "captioning":
         return captioning(encoder, batch, task, count_padding)
     return _ASKED[kind](encoder, batch, task)
+
+
+def without_some_texts(batch: TrainingBatch, share: float) -> TrainingBatch:
+    """The batch with about this share of its texts empty, drawn from torch's global random numbers."""
+    left_out = (torch.rand(len(batch)) < share).tolist()
+    return replace(batch, texts=["" if out else text for text, out in zip(_texts(batch), left_out, strict=True)])
 
 
 def cross_modal(encoder: Encoder, batch: TrainingBatch, task: str) -> Answers:

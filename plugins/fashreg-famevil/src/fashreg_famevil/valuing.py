@@ -37,7 +37,6 @@ def value_of(
     batch: TrainingBatch,
     kind: str,
     processes: Processes,
-    *,
     mask_same_label: bool = True,
     published: bool = False,
 ) -> Valued:
