@@ -16,6 +16,7 @@ from fashreg_famevil.tokens import tokens_of
 from torch import Tensor, nn
 
 from fashreg.assembly import build, spec_of
+from fashreg.backbones.truncated import TruncatedBackbone
 from fashreg.errors import OptionError
 from fashreg.testing.state import same_state, state_of
 
@@ -271,6 +272,17 @@ def test_a_fingerprint_of_a_task_stays_when_others_come_and_learn() -> None:
     with torch.no_grad():
         next(encoder.backbone.trunk.adapters_of("find").parameters()).add_(1.0)
     assert encoder.fingerprint("find") != before
+
+
+@pytest.mark.parametrize("keep", [1, 2])
+def test_its_first_stages_alone_are_a_trunk_and_can_be_copied(pictures: Tensor, keep: int) -> None:
+    whole = small_backbone({})
+    first = TruncatedBackbone(copy.deepcopy(whole), keep).eval()
+    with torch.no_grad():
+        wanted = whole.to_map(whole.run_stages(pictures, 0, keep))
+        assert torch.equal(first.to_map(first.run_stages(pictures)), wanted)
+        assert torch.equal(copy.deepcopy(first)(pictures), first(pictures))
+    assert count(first) < count(whole)
 
 
 def test_a_copy_and_another_device_have_tokens_of_their_own(pictures: Tensor) -> None:

@@ -72,7 +72,7 @@ class FameViLBackbone(nn.Module):
         cross_bottleneck: Annotated[int, Field(gt=0)] = 64,
         task_adapters: Literal["own", "one", "none"] = "own",
         cross_attention: bool = True,
-        context_length: Annotated[int, Field(ge=3)] | None = None,
+        context_length: Annotated[int, Field(ge=3, le=4096)] | None = None,
         vocabulary: Annotated[int, Field(ge=514, le=49408)] | None = None,
         image_size: Annotated[int, Field(gt=0, le=4096)] | None = None,
         crop: Annotated[float, Field(gt=0, le=1)] = 0.875,

@@ -230,5 +230,5 @@ class AdaptedCLIP(nn.Module):
         for name, value in self.__dict__.items():
             if name not in ("_image", "_text"):
                 other.__dict__[name] = copy.deepcopy(value, memo)
-        other.__dict__.update(_image=ImageTower(other.clip), _text=TextTower(other.clip))
+        other.__dict__.update(_image=self._image.over(other.clip), _text=self._text.over(other.clip))
         return other

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+import copy
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
@@ -58,6 +59,12 @@ class ImageTower(Tower):
         super().__init__(visual.transformer)
         self._visual = visual
 
+    def over(self, clip: Any) -> Self:
+        """The same view of a copy of the CLIP, of which blocks may have been taken out."""
+        other = copy.copy(self)
+        other._visual, other.blocks = clip.visual, _blocks(clip.visual)
+        return other
+
     def stem(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, N, d)."""
         tokens: Tensor = self._visual._embeds(images)
@@ -80,6 +87,12 @@ class TextTower(Tower):
             raise ValueError("the text tower must be causal and read its embedding at the end-of-text token")
         self._clip = clip
         self.context_length, self.vocabulary = int(clip.context_length), int(clip.vocab_size)
+
+    def over(self, clip: Any) -> Self:
+        """The same view of a copy of the CLIP, of which blocks may have been taken out."""
+        other = copy.copy(self)
+        other._clip, other.blocks = clip, _blocks(clip)
+        return other
 
     @property
     def mask(self) -> Tensor:
@@ -118,6 +131,11 @@ class TextTower(Tower):
             k, v = torch.cat([cache[0], k], dim=2), torch.cat([cache[1], v], dim=2)
         seen = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
         return x + block.ls_1(attention.out_proj(seen)), (k, v)
+
+
+def _blocks(tower: Any) -> Any:
+    """The blocks that are left of a tower."""
+    return getattr(tower.transformer, "resblocks", ())
 
 
 def split_heads(x: Tensor, heads: int) -> Tensor:
