@@ -78,7 +78,8 @@ class Parcel:
 
 
 def pack(folder: Path, *, part: str | None = None, include: Iterable[str] = ()) -> Parcel:
-    """The parcel of a model, index or evaluation folder, or of a run: its model and, where there is one, evaluation.
+    """The parcel of a model, index or evaluation folder, or of a run: its model and, where there are any, evaluations;
+    one of several tasks, `evaluation-TASK`, goes to a place of that name.
 
     part: another place in the repository than the usual one of that kind. include: files to be sent although fashreg
     did not write them, by name relative to `folder`. Raises ModelError for a folder that is damaged, and for anything
@@ -94,10 +95,11 @@ def pack(folder: Path, *, part: str | None = None, include: Iterable[str] = ()) 
         return parcel
     if part is not None:
         raise ModelError(f"{folder} is a run, and part says where one folder goes: push {folder / 'model'}")
-    inner = [name for name in ("model", "evaluation") if (folder / name / MANIFEST).is_file()]
+    of_tasks = sorted(path.name for path in folder.glob("evaluation-*"))
+    inner = [name for name in ("model", "evaluation", *of_tasks) if (folder / name / MANIFEST).is_file()]
     for name in inner:
         mine = {n.removeprefix(f"{name}/") for n in asked if n.startswith(f"{name}/")}
-        _add(parcel, folder / name, None, mine, f"{name}/")
+        _add(parcel, folder / name, name if name in of_tasks else None, mine, f"{name}/")
     beside = {n: _read(folder / n) for n in asked if n.split("/")[0] not in inner}
     parcel.included |= beside
     parcel.asked |= set(beside)

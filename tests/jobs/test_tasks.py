@@ -15,9 +15,11 @@ from task_shop import ENTRY_POINTS, task_recipe, task_shop
 import fashreg
 from fashreg.config import read_recipe
 from fashreg.errors import DataError, RecipeError
+from fashreg.hub.parcel import pack
 from fashreg.jobs.settling import settled
 from fashreg.jobs.task_tables import read_task_tables
 from fashreg.jobs.training import Plan, TrainedRun, check
+from fashreg.manifest import MANIFEST
 from fashreg.report.writing import write_report
 from fashreg.strict_yaml import read_yaml
 from fashreg.testing.tiny_run import CrashError
@@ -248,6 +250,15 @@ def test_the_card_of_the_model_tells_every_task_with_its_intervals(run: TrainedR
         assert f"### {name}" in card
     value = run.tasks["find"].metrics["mean_recall"]
     assert f"| mean\\_recall | {value:.4f} |" in card or f"| mean_recall | {value:.4f} |" in card
+
+
+def test_a_push_takes_the_evaluations_of_all_tasks_along(run: TrainedRun, whole: Path) -> None:
+    parcel = pack(whole)
+    assert {part.place: part.kind for part in parcel.parts} == {
+        "": "model",
+        **{f"evaluation-{name}": "evaluation" for name in FOUR},
+    }
+    assert f"evaluation-find/{MANIFEST}" in parcel.contents()
 
 
 def test_the_recipe_of_a_run_is_read_again_and_is_the_same_run(run: TrainedRun, whole: Path) -> None:
