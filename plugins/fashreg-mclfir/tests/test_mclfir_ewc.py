@@ -102,7 +102,7 @@ def test_the_first_experience_has_no_spring_and_later_ones_add_to_a_decayed_sum(
     ends = []
     for decay in (1.0, 0.5, 0.0):
         session = stream_session(trainer={"epochs": 1})
-        learner = EWCLearner(weight=1e-9, decay=decay, tuples=12).bind(session)
+        learner = EWCLearner(weight=1e-9, decay=decay, tuples=12, per="batch").bind(session)
         learner.learn(experience(NAMES[0]))
         first = {name: value.clone() for name, value in learner.fisher.items()}
         learner.learn(experience(NAMES[1]))

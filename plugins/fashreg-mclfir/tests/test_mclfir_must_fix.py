@@ -142,9 +142,9 @@ def test_5_batch_norm_statistics_are_averaged_too() -> None:
 
 
 def test_6_no_teacher_is_part_of_the_model_or_of_its_folder(tmp_path: Path) -> None:
-    for name, make in LEARNERS.items():
-        session, learner = stream_session(trainer={"max_steps": 1}, views=views_of(name)), make()
-        learn(learner, session, *NAMES[:2])
+    for name in ("mcl-fir-embeddings", "mcl-fir-second-view", "lwf", "ewc-batch", "replay-distil", "retrain"):
+        session = stream_session(trainer={"max_steps": 1}, views=views_of(name))
+        learn(LEARNERS[name](), session, *NAMES[:2])
         trunk = sum(p.numel() for p in shared().backbone.parameters())
         heads = sum(p.numel() for task in NAMES[:2] for p in session.encoder.head.head_of(task).parameters())
         assert sum(p.numel() for p in session.encoder.parameters()) == trunk + heads
