@@ -9,9 +9,14 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 # Tests are tiny: on a busy machine threads that wait for one another make them up to 60 times slower.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# What hypothesis takes for a slow strategy is, on a busy machine, the machine.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 FakePlugin = Callable[..., str]
 

@@ -369,6 +369,7 @@ from fashreg.storage import load_encoder, save_encoder
 from fashreg.strict_tensors import read_tensors
 from fashreg.testing.tiny_run import tiny_encoder
 torch.set_num_threads(1)
+os.fsync = lambda handle: None  # a process is killed here, not the machine
 folder, encoder = Path(sys.argv[1]), tiny_encoder()
 
 def save(number):
@@ -382,8 +383,9 @@ save(1)
 one = time.monotonic() - started
 card = folder / "README.md"
 card.write_text(card.read_text() + "by hand")
-last = 1
-for turn in range(110):
+last, turn = 1, 0
+while turn < 110 or last < 4 and turn < 1100:  # on a busy machine until the children have really written
+    turn += 1
     child = os.fork()
     if child == 0:
         number = last

@@ -45,21 +45,19 @@ def _begin(rank: int, ports: Any, script: str, arguments: list[str]) -> None:
 def _both(script: str, arguments: list[str]) -> int:
     for name in SHARED:
         import_module(name)
-    from torch.distributed import TCPStore
-
     forked = mp.get_context("fork")
     ports = forked.SimpleQueue()
     ranks = [forked.Process(target=_begin, args=(rank, ports, script, arguments)) for rank in range(COUNT)]
     for process in ranks:
         process.start()
     # Made after the forks, as it has a thread of its own; it takes a port that is free and keeps it.
-    meeting = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    meeting = import_module("torch.distributed").TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     for _ in ranks:
         ports.put(meeting.port)
     running = {process.sentinel: process for process in ranks}
     while running:
-        for sentinel in wait(list(running)):
-            running.pop(sentinel)  # type: ignore[call-overload]
+        ended = wait(list(running))
+        running = {sentinel: process for sentinel, process in running.items() if sentinel not in ended}
         if any(process.exitcode for process in ranks):
             for process in running.values():
                 process.terminate()
