@@ -140,13 +140,12 @@ class TableSource:
     def targets(self, rows: Rows) -> tuple[list[str], list[str]] | None:
         """Paths of the target pictures as written, and absolute, "" where there is none; None without the column."""
         column = self.config.target
-        if column is None:
+        if column is None or not self._has(column):
+            if column is not None:
+                self._missing(column, "target")
             return None
-        if not self._has(column):
-            self._missing(column, "target")
-            return None
-        written, root = self._cells(column, rows), str(self.root.absolute())
-        return written, [str(Path(root, picture)) if picture else "" for picture in written]
+        written, root = self._cells(column, rows), self.root.absolute()
+        return written, [str(root / picture) if picture else "" for picture in written]
 
     def boxes(self, rows: Rows) -> NDArray[np.int64] | None:
         """Left, top, right, bottom of every row, or None. Boxes without any area are problems."""
@@ -173,9 +172,7 @@ class TableSource:
         return values
 
     def refuse_duplicates(self, rows: Rows, images: Sequence[str], boxes: NDArray[np.int64] | None) -> None:
-        """The same picture (and box) in two rows would be its own neighbour; some benchmarks want just that, and a
-        table with targets, where a row is a question and not a picture.
-        """
+        """The same picture (and box) twice would be its own neighbour; fine where a row is a question (targets)."""
         if self.config.target is not None or (self.official is not None and self.official.repeats):
             return
         first: dict[Any, int] = {}
@@ -231,8 +228,7 @@ class TableSource:
         column = self.config.text
         if column is not None and not self._has(column):
             self._missing(column, "text")
-            return None
-        return None if column is None else self._cells(column, rows)
+        return self._cells(column, rows) if column is not None and self._has(column) else None
 
     def flags(self, setting: str, rows: Rows) -> NDArray[np.bool_] | None:
         """A true/false column: the one that the setting names, else the one called like the setting, else None."""
