@@ -99,7 +99,7 @@ def _tasks(old: Encoder, new: Encoder, asked: Sequence[str] | None) -> tuple[lis
         return [*dict.fromkeys(asked)], []
     if not (theirs or ours):
         return [None], []
-    both = [task for task in ours or theirs if task in (theirs or ours)]
+    both: list[str | None] = [task for task in ours or theirs if task in (theirs or ours)]
     if not both:
         raise ModelError(f"the models have no task in common: {', '.join(theirs)} and {', '.join(ours)}")
     return both, [task for task in ours if theirs and task not in theirs]
