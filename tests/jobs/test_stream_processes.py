@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +10,8 @@ import torch
 from safetensors.torch import load_file
 from stream_ranks import train
 from stream_shop import stream_shop
+
+from fashreg.testing.ranks import in_two_processes
 
 pytestmark = pytest.mark.usefixtures("no_waiting_for_the_disk")
 
@@ -21,12 +21,7 @@ def test_two_processes_learn_the_stream_that_one_learns(tmp_path: Path) -> None:
     (tmp_path / "pictures").mkdir()
     shop = tmp_path / "shop.csv"
     stream_shop(tmp_path / "pictures").to_csv(shop, index=False)
-    script = Path(__file__).with_name("stream_ranks.py")
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
-    done = subprocess.run(
-        [*command, str(shop), str(tmp_path)], capture_output=True, text=True, check=False, timeout=600
-    )
-    assert done.returncode == 0, done.stderr
+    in_two_processes(Path(__file__).with_name("stream_ranks.py"), shop, tmp_path)
     first, second = (load_file(tmp_path / f"{rank}.safetensors") for rank in range(2))
     alone = train(shop, tmp_path / "alone")
     assert alone.keys() == first.keys() == second.keys()
