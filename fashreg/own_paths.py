@@ -79,16 +79,18 @@ def _about_index(text: str, repo: str) -> str:
     return _json(text, {**content, "extra": extra}, content)
 
 
+_PICTURES = ("image", "target")  # what an item may name: its picture, and the one that it asks for
+
+
 def _items(text: str, repo: str) -> str:
     """Pictures, and what lies beside them, by their path from the folder that all pictures are in."""
     rows = [parse_json(line.encode("utf-8")) for line in text.splitlines()]
-    images = [row["image"] for row in rows if isinstance(row.get("image"), str) and _ABSOLUTE.match(row["image"])]
-    start = _common(images)
+    named = [row[name] for row in rows for name in _PICTURES if isinstance(row.get(name), str)]
+    start = _common([path for path in named if _ABSOLUTE.match(path)])
     lines = []
     for row in rows:
         after = {key: _below(value, start) for key, value in row.items()}
-        if isinstance(image := after.get("image"), str):
-            after["image"] = public(image)
+        after |= {name: public(after[name]) for name in _PICTURES if isinstance(after.get(name), str)}
         lines.append(json.dumps(after, ensure_ascii=False, allow_nan=False) + "\n")
     return "".join(lines)
 

@@ -74,6 +74,15 @@ def test_pictures_are_told_from_the_folder_that_all_are_in() -> None:
         )
 
 
+def test_the_picture_that_a_row_asks_for_is_no_path_of_this_machine_either() -> None:
+    before = [
+        {"id": 0, "image": "/home/ann/shop/a/0.png", "target": "/home/ann/shop/b/1.png", "text": "but in red"},
+        {"id": 1, "image": "/home/ann/shop/a/1.png"},
+    ]
+    after = published("evaluation", "items.jsonl", lines(*before))
+    assert after == lines({**before[0], "image": "a/0.png", "target": "b/1.png"}, {**before[1], "image": "a/1.png"})
+
+
 def test_pictures_that_share_no_folder_are_told_by_their_names() -> None:
     before = lines({"id": 1, "image": "/a/1.png"}, {"id": 2, "image": "C:\\b\\2.png"})
     assert published("evaluation", "items.jsonl", before) == lines(

@@ -29,8 +29,10 @@ def draw_neighbours(evaluation: Evaluation, path: str | Path) -> Path:
     answers = [_hits(near, row, items) for row in rows]
     asked = [items.get(int(near.query_ids[row]), {}) for row in rows]
     labels = [_label(item, near.attribute) for item in asked]
+    pictures = [None if near.asks == "text" else item.get("image") for item in asked]
+    texts = [str(item.get("text", "")) if near.asks in ("text", "image+text") else None for item in asked]
     try:
-        sheet = draw_sheet([item.get("image") for item in asked], answers, labels=labels)
+        sheet = draw_sheet(pictures, answers, labels=labels, texts=texts)
     except DataError as error:
         raise ModelError(f"the pictures of this evaluation cannot be drawn: {error}") from error
     sheet.save(path, format="JPEG", quality=88, optimize=True)
@@ -59,7 +61,12 @@ def _hits(near: Neighbours, row: int, items: dict[int, Item]) -> list[dict[str, 
     """What the sheet shows of a query's answers."""
     found = zip(near.ids[row, :SHOWN].tolist(), near.scores[row, :SHOWN].tolist(), strict=True)
     known = [(items[number], score) for number, score in found if number in items]
-    return [{"image": i.get("image"), "score": score, "label": _label(i, near.attribute) or ""} for i, score in known]
+    return [{"image": _shown(i, near), "score": score, "label": _label(i, near.attribute) or ""} for i, score in known]
+
+
+def _shown(item: Item, near: Neighbours) -> Any:
+    """The picture of an answer: what its row asks for, where that is what is found."""
+    return item.get("target") or item.get("image") if near.finds == "target" else item.get("image")
 
 
 def _label(item: Item, attribute: str | None) -> str | None:

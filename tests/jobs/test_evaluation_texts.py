@@ -402,3 +402,14 @@ def test_random_vectors_find_one_of_101_candidates_with_chance_k_of_101(make) ->
         chance = k / 101
         deviation = (chance * (1 - chance) / 5000) ** 0.5
         assert abs(part.numbers[f"recall@{k}"] - chance) < 4 * deviation
+
+
+def test_the_picture_of_a_model_card_shows_what_asks_and_what_is_found(encoder, shop, make, tmp_path) -> None:
+    from fashreg.jobs.neighbours_picture import draw_neighbours
+
+    by_text = Image.open(draw_neighbours(evaluate_table(encoder, shop, [CrossModalEvaluator()]), tmp_path / "t.jpg"))
+    found = evaluate_table(encoder, edits(make), [ComposedEvaluator(ks=(1, 3))])
+    both = Image.open(draw_neighbours(found, tmp_path / "b.jpg"))
+    for picture in (by_text, both):
+        assert picture.width > 800
+        assert np.asarray(picture).std() > 20
