@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 import shutil
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -103,30 +101,33 @@ def _tokenised(written: Sequence[str], references: Sequence[Sequence[str]]) -> t
     return [" ".join(words_of(text)) for text in written], theirs
 
 
-def _scorer(module: str, name: str) -> Any:
-    return getattr(importlib.import_module(f"pycocoevalcap.{module}"), name)
-
-
 def _asked(ours: Words, theirs: list[Words]) -> tuple[dict[int, Words], dict[int, Words]]:
     """References and captions as the package takes them."""
     return dict(enumerate(theirs)), {row: [text] for row, text in enumerate(ours)}
 
 
 def _bleu(ours: Words, theirs: list[Words]) -> float:
-    scores, _ = _scorer("bleu.bleu", "Bleu")(4).compute_score(*_asked(ours, theirs), verbose=0)
+    from pycocoevalcap.bleu.bleu import Bleu
+
+    scores, _ = Bleu(4).compute_score(*_asked(ours, theirs), verbose=0)
     return min(1.0, float(scores[3]))
 
 
 def _by_caption(ours: Words, theirs: list[Words]) -> dict[str, Tensor]:
     """(N,) float64 of each caption: ROUGE-L and CIDEr-D."""
+    from pycocoevalcap.cider.cider import Cider
+    from pycocoevalcap.rouge.rouge import Rouge
+
     asked = _asked(ours, theirs)
-    _, rouge = _scorer("rouge.rouge", "Rouge")().compute_score(*asked)
+    _, rouge = Rouge().compute_score(*asked)
     with np.errstate(divide="ignore", invalid="ignore"):
-        _, cider = _scorer("cider.cider", "Cider")().compute_score(*asked)
+        _, cider = Cider().compute_score(*asked)
     columns = {"rouge_l": rouge, "cider": cider}
     return {n: torch.from_numpy(np.asarray(column, dtype=np.float64).copy()) for n, column in columns.items()}
 
 
 def _meteor(ours: Words, theirs: list[Words]) -> float:
-    score, _ = _scorer("meteor.meteor", "Meteor")().compute_score(*_asked(ours, theirs))
+    from pycocoevalcap.meteor.meteor import Meteor
+
+    score, _ = Meteor().compute_score(*_asked(ours, theirs))
     return float(score)

@@ -38,10 +38,10 @@ def passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     seen: list[int] = []
     steps = Encoder.steps
 
-    def spied(self: Encoder, x: torch.Tensor, start: int, stop: int) -> torch.Tensor:
+    def spied(self: Encoder, x: torch.Tensor, start: int, stop: int, task: str | None = None) -> torch.Tensor:
         if start == 0:
             seen.append(len(x))
-        return steps(self, x, start, stop)
+        return steps(self, x, start, stop, task)
 
     monkeypatch.setattr(Encoder, "steps", spied)
     return seen
