@@ -5,17 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated
 
-import torch
 from pydantic import Field
-from torch import Tensor
 
-from fashreg.functional import metrics as m
+from fashreg.evaluators.recalls import MeanOfRecalls
 from fashreg.functional.candidates import checked_drawing
-from fashreg.functional.judged import Judged
-from fashreg.values import Rankings, Relevance
 
 
-class ComposedEvaluator:
+class ComposedEvaluator(MeanOfRecalls):
     """Recall@k of queries that are a picture and a text, and its mean over ks and over the values of a column.
 
     A query asks among the pictures of the gallery, each once: those of rows that the table flags (`is_gallery`), else
@@ -46,7 +42,6 @@ class ComposedEvaluator:
         within: with candidates: column whose value wrong candidates share with the target; unset: any.
     """
 
-    primary = "mean_recall"
     judges = "composed"
 
     def __init__(
@@ -64,23 +59,6 @@ class ComposedEvaluator:
         self.candidates, self.within = candidates, within
         self.queries, self.repeats, self.seed = queries, repeats, seed
         checked_drawing(self.ks, candidates, queries, repeats, within)
-
-    def depth(self, relevance: Relevance) -> int:
-        """The deepest cut-off."""
-        return max(self.ks)
-
-    def from_judged(self, judged: Judged, relevance: Relevance) -> dict[str, Tensor]:
-        """Before the mean, (Q,) float64 by name; NaN where a query has no right answer in the gallery."""
-        values = {f"recall@{k}": m.recall_at_k(judged, k) for k in self.ks}
-        return {**values, "mean_recall": torch.stack(list(values.values())).mean(0)}
-
-    def per_query(self, rankings: Rankings, relevance: Relevance) -> dict[str, Tensor]:
-        """The same, from rankings."""
-        return self.from_judged(m.judge(rankings, relevance), relevance)
-
-    def __call__(self, rankings: Rankings, relevance: Relevance) -> dict[str, float]:
-        """The numbers of one gallery."""
-        return {name: m.average(values) for name, values in self.per_query(rankings, relevance).items()}
 
     def joined(self, numbers: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
         """All values of the column `by` together. numbers: value -> what a call gave."""

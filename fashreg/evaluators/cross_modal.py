@@ -5,20 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-import torch
 from pydantic import Field
-from torch import Tensor
 
-from fashreg.functional import metrics as m
+from fashreg.evaluators.recalls import MeanOfRecalls
 from fashreg.functional.candidates import checked_drawing
-from fashreg.functional.judged import Judged
-from fashreg.values import Rankings, Relevance
 
 #: The two questions, in the order in which they are asked.
 DIRECTIONS = ("image_to_text", "text_to_image")
 
 
-class CrossModalEvaluator:
+class CrossModalEvaluator(MeanOfRecalls):
     """Recall@k from picture to text and from text to picture, and the mean of all of them.
 
     Called once for each direction. A picture asks among the texts (each different text of a label once), a text among
@@ -54,7 +50,6 @@ class CrossModalEvaluator:
         within: column whose value wrong candidates share with the query (sub-category); unset: any.
     """
 
-    primary = "mean_recall"
     judges = "cross-modal"
 
     def __init__(
@@ -69,23 +64,6 @@ class CrossModalEvaluator:
         self.ks, self.candidates, self.within = tuple(ks), candidates, within
         self.queries, self.repeats, self.seed = queries, repeats, seed
         checked_drawing(self.ks, candidates, queries, repeats, within)
-
-    def depth(self, relevance: Relevance) -> int:
-        """The deepest cut-off."""
-        return max(self.ks)
-
-    def from_judged(self, judged: Judged, relevance: Relevance) -> dict[str, Tensor]:
-        """Of one direction, before the mean, (Q,) float64 by name; NaN where a query has no right answer."""
-        values = {f"recall@{k}": m.recall_at_k(judged, k) for k in self.ks}
-        return {**values, "mean_recall": torch.stack(list(values.values())).mean(0)}
-
-    def per_query(self, rankings: Rankings, relevance: Relevance) -> dict[str, Tensor]:
-        """The same, from rankings."""
-        return self.from_judged(m.judge(rankings, relevance), relevance)
-
-    def __call__(self, rankings: Rankings, relevance: Relevance) -> dict[str, float]:
-        """The numbers of one direction."""
-        return {name: m.average(values) for name, values in self.per_query(rankings, relevance).items()}
 
     def joined(self, numbers: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
         """Both directions together. numbers: "image_to_text" and "text_to_image" -> what a call gave."""

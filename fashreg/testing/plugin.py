@@ -111,6 +111,7 @@ class PluginContract:
         table, model = str(drawn / "table.csv"), tmp_path / "run" / "model"
         settings = [word for s in (f"data.table={table}", *self.recipes[recipe]) for word in ("--set", s)]
         assert run(["train", recipe, *settings, "--out", str(tmp_path / "run")]) == 0, capsys.readouterr().err
+        self.look_at_run(tmp_path / "run")
         config = json.loads((model / "config.json").read_text("utf-8"))
         said = config["head"]["config"]
         tasks = list(said.get("tasks") or said.get("kinds") or ())
@@ -129,6 +130,9 @@ class PluginContract:
             assert run(["search", str(tmp_path / "without"), "--image", picture, "-k", "3", "--json"]) == 0
             assert "score" in capsys.readouterr().out
         assert not any(name.partition(".")[0] == self.module for name in sys.modules)
+
+    def look_at_run(self, folder: Path) -> None:
+        """What else must hold of a run folder that a recipe left; overridden where a plugin says more of itself."""
 
     # ---- its README ----
 

@@ -75,6 +75,29 @@ class CrashError(Exception):
     """The machine went down."""
 
 
+class DyingSource:
+    """A source that raises `CrashError` before batch `at`, counted over all epochs; until then it is `whole`."""
+
+    def __init__(self, whole: Source, at: int) -> None:
+        self.whole, self.at, self.sampler = whole, at, whole.sampler
+
+    def __len__(self) -> int:
+        return len(self.whole)
+
+    def batches(self, epoch: int) -> Iterator[TrainingBatch]:
+        """Those of the whole, from where its sampler stands."""
+        number = epoch * len(self) + self.sampler.state_dict()["batch"]
+        for batch in self.whole.batches(epoch):
+            if number == self.at:
+                raise CrashError
+            number += 1
+            yield batch
+
+    def sample(self, count: int) -> Iterator[TrainingBatch]:
+        """As the whole."""
+        return self.whole.sample(count)
+
+
 def tiny_encoder(model: str = "test_efficientnet", seed: int = 0) -> Encoder:
     """A toy network with batch norm (test_efficientnet) or without (test_convnext), D = 8."""
     backbone = TimmBackbone(model, weights=None, image_size=SIDE, seed=seed)

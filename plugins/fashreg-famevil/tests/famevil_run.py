@@ -13,7 +13,7 @@ from fashreg_famevil.multi_task import MultiTaskLearner
 
 from fashreg.encoder import Encoder
 from fashreg.samplers.random import RandomSampler
-from fashreg.testing.tiny_run import CrashError, run_folder, tiny_trainer
+from fashreg.testing.tiny_run import DyingSource, run_folder, tiny_trainer
 from fashreg.training.freezing import Frozen
 from fashreg.training.interleaved import InterleavedSource
 from fashreg.training.own_loss import OwnLoss
@@ -90,7 +90,7 @@ def source(fails_at: int | None = None, kinds: dict[str, str] = KINDS, turns: An
         if experience.parts:
             parts = [make(part, frozen, processes) for part in experience.parts]
             whole = InterleavedSource(parts, 0, [part.name for part in experience.parts], turns)
-            return Dying(whole, fails_at) if fails_at is not None else whole
+            return DyingSource(whole, fails_at) if fails_at is not None else whole
         sampler = RandomSampler(
             torch.arange(NUMBER), batch_size=BATCH, seed=3, rank=processes.rank, world_size=processes.size
         )
@@ -98,24 +98,6 @@ def source(fails_at: int | None = None, kinds: dict[str, str] = KINDS, turns: An
         return Wardrobe(sampler, experience.task, kinds[experience.task])
 
     return make
-
-
-class Dying:
-    """A source that dies before one of its batches, counted over all epochs."""
-
-    def __init__(self, whole: Any, at: int) -> None:
-        self.whole, self.at, self.sampler = whole, at, whole.sampler
-
-    def __len__(self) -> int:
-        return len(self.whole)
-
-    def batches(self, epoch: int) -> Iterator[TrainingBatch]:
-        number = epoch * len(self) + self.sampler.state_dict()["batch"]
-        for batch in self.whole.batches(epoch):
-            if number == self.at:
-                raise CrashError
-            number += 1
-            yield batch
 
 
 def small_session(

@@ -17,7 +17,7 @@ from fashreg_famevil.valuing import value_of
 from fashreg.encoder import Encoder
 from fashreg.errors import RecipeError
 from fashreg.storage import save_encoder
-from fashreg.testing.tiny_run import difference
+from fashreg.testing.tiny_run import CrashError, difference
 from fashreg.training.processes import Processes
 
 
@@ -124,8 +124,6 @@ def test_distillation_brings_a_student_nearer_to_its_teacher(folders: dict[str, 
 def test_a_run_with_teachers_that_died_goes_on_bit_for_bit(
     folders: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from famevil_run import CrashError
-
     monkeypatch.setattr("os.fsync", lambda handle: None)
 
     def run(folder: Path, fails_at: int | None = None) -> dict[str, torch.Tensor]:

@@ -24,7 +24,7 @@ from fashreg.heads.multi_task import MultiTaskHead
 from fashreg.heads.projection import ProjectionHead
 from fashreg.losses.infonce import InfoNCELoss
 from fashreg.samplers.pairs import PairsSampler
-from fashreg.testing.tiny_run import BATCH, DIM, SIDE, CrashError, TinyPictures, run_folder, tiny_session, weights_of
+from fashreg.testing.tiny_run import BATCH, DIM, SIDE, DyingSource, TinyPictures, run_folder, tiny_session, weights_of
 from fashreg.training.freezing import Frozen
 from fashreg.training.interleaved import InterleavedSource
 from fashreg.training.processes import Processes
@@ -87,7 +87,7 @@ def stream_source(fails_at: tuple[str, int] | None = None, views: int = 1) -> An
     def make(experience: Experience, frozen: Frozen, processes: Processes) -> Any:
         if experience.parts:
             whole = InterleavedSource([make(part, frozen, processes) for part in experience.parts], 0)
-            return _Dying(whole, fails_at[1]) if fails_at and fails_at[0] == experience.name else whole
+            return DyingSource(whole, fails_at[1]) if fails_at and fails_at[0] == experience.name else whole
         labels = labels_of(experience.task)
         sampler = PairsSampler(
             labels,
@@ -102,24 +102,6 @@ def stream_source(fails_at: tuple[str, int] | None = None, views: int = 1) -> An
         return TaskPictures(sampler, labels, views, task=experience.task, fails_at=dies)
 
     return make
-
-
-class _Dying:
-    """A source that dies before one of its batches."""
-
-    def __init__(self, whole: Any, at: int) -> None:
-        self.whole, self.at, self.sampler = whole, at, whole.sampler
-
-    def __len__(self) -> int:
-        return len(self.whole)
-
-    def batches(self, epoch: int) -> Iterator[TrainingBatch]:
-        number = epoch * len(self) + self.sampler.state_dict()["batch"]
-        for batch in self.whole.batches(epoch):
-            if number == self.at:
-                raise CrashError
-            number += 1
-            yield batch
 
 
 def network(seed: int = 0) -> TimmBackbone:
