@@ -1,45 +1,36 @@
 """Finding components by name. Reads metadata only: nothing of a plugin is imported until it is built or shown.
 
-One entry-point group per kind, `fashreg.<kind>`; built-ins are entry points of the core's own distribution. A plugin's
-`Requires-Dist: fashreg` is its API check. Two plugins with one name: the bare name is refused, `plugin:name` works.
+Two plugins with one name: the bare name is refused, `plugin:name` works.
 """
 
 from __future__ import annotations
 
 import contextlib
 import contextvars
-import functools
 import importlib
 import os
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from difflib import get_close_matches
-from importlib.metadata import Distribution, distributions
 
 from fashreg.catalog import known_names, who_brings
 from fashreg.errors import AmbiguousNameError, ComponentError, PluginError, UnknownComponentError
+from fashreg.installed import CORE, Entry, canonical, scan
 from fashreg.interfaces import KINDS
 
-CORE = "fashreg"
+__all__ = [
+    "CORE",
+    "Entry",
+    "canonical",
+    "entries",
+    "entry_of",
+    "find",
+    "find_class",
+    "load",
+    "only",
+    "plugin_modules",
+]
 _narrowed: contextvars.ContextVar[frozenset[str] | None] = contextvars.ContextVar("narrowed", default=None)
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One component that an installed distribution offers. problem: why it cannot be used, "" when nothing is known."""
-
-    kind: str
-    name: str
-    plugin: str
-    version: str
-    target: str
-    problem: str = ""
-
-    @property
-    def qualified(self) -> str:
-        """The spelling that is never ambiguous."""
-        return f"{self.plugin}:{self.name}"
 
 
 def entries(kind: str | None = None) -> tuple[Entry, ...]:
@@ -52,7 +43,7 @@ def entries(kind: str | None = None) -> tuple[Entry, ...]:
     allowed = _allowed()
     return tuple(
         e
-        for e in _scan(tuple(sys.path))
+        for e in scan(tuple(sys.path))
         if (kind is None or e.kind == kind) and (allowed is None or e.plugin == CORE or e.plugin in allowed)
     )
 
@@ -60,7 +51,7 @@ def entries(kind: str | None = None) -> tuple[Entry, ...]:
 def plugin_modules() -> tuple[Entry, ...]:
     """The hook modules that seen distributions offer (entry-point group `fashreg`)."""
     allowed = _allowed()
-    found = _scan(tuple(sys.path), group="fashreg")
+    found = scan(tuple(sys.path), group="fashreg")
     return tuple(e for e in found if allowed is None or e.plugin == CORE or e.plugin in allowed)
 
 
@@ -130,7 +121,7 @@ def only(plugins: Iterable[str] | None) -> Iterator[None]:
         yield
         return
     names = frozenset(canonical(p) for p in plugins)
-    installed = {e.plugin for e in (*_scan(tuple(sys.path)), *_scan(tuple(sys.path), group="fashreg"))}
+    installed = {e.plugin for e in (*scan(tuple(sys.path)), *scan(tuple(sys.path), group="fashreg"))}
     missing = sorted(names - installed - {CORE})
     if missing:
         raise ComponentError(
@@ -141,11 +132,6 @@ def only(plugins: Iterable[str] | None) -> Iterator[None]:
         yield
     finally:
         _narrowed.reset(token)
-
-
-def canonical(distribution: str) -> str:
-    """A distribution's name as packaging normalises it: lower case, runs of -_. as one dash."""
-    return "-".join(distribution.lower().replace("_", "-").replace(".", "-").split("-"))
 
 
 def _allowed() -> frozenset[str] | None:
@@ -188,65 +174,3 @@ def _unknown(kind: str, name: str) -> UnknownComponentError:
     if os.environ.get("FASHREG_PLUGINS") is not None:
         text += f" (FASHREG_PLUGINS={os.environ['FASHREG_PLUGINS']!r} narrows what is seen)"
     return UnknownComponentError(text, kind=kind, name=name, near=near)
-
-
-@functools.lru_cache(maxsize=8)
-def _scan(path: tuple[str, ...], group: str = "") -> tuple[Entry, ...]:
-    """All entries of the distributions on `path` (the first of two equal distributions counts, as for imports)."""
-    seen: set[str] = set()
-    found: list[Entry] = []
-    for dist in distributions(path=list(path)):
-        try:
-            text = dist.read_text("entry_points.txt") or ""
-        except (OSError, UnicodeDecodeError):
-            continue
-        if "[fashreg" not in text:
-            continue
-        plugin = canonical(dist.metadata["Name"] or "")
-        if plugin and plugin not in seen:
-            seen.add(plugin)
-            found += _entries_of(dist, plugin, text, group)
-    return tuple(sorted(found, key=lambda e: (list(KINDS).index(e.kind) if e.kind in KINDS else -1, e.name, e.plugin)))
-
-
-def _entries_of(dist: Distribution, plugin: str, text: str, group: str) -> Iterator[Entry]:
-    problem = "" if plugin == CORE else _range_problem(dist)
-    section = ""
-    for raw in text.splitlines():
-        line = raw.strip()
-        if line.startswith("[") and line.endswith("]"):
-            section = line[1:-1].strip()
-        elif line and not line.startswith(("#", ";")) and "=" in line:
-            name, _, target = (part.strip() for part in line.partition("="))
-            kind = section.removeprefix("fashreg.")
-            if (section == group == "fashreg") or (not group and section.startswith("fashreg.")):
-                wrong = problem
-                if not wrong and not group and kind not in KINDS:
-                    wrong = f"there is no kind {kind!r} in this core"
-                module, colon, attribute = target.partition(":")
-                if not wrong and not (module.replace(".", "").isidentifier() and (group or (colon and attribute))):
-                    wrong = f"its entry point {target!r} is not of the form package.module:Class"
-                yield Entry(kind, name, plugin, dist.version, target, wrong)
-
-
-def _range_problem(dist: Distribution) -> str:
-    """Why the plugin's declared range of fashreg does not admit this core, "" when it does."""
-    from packaging.requirements import InvalidRequirement, Requirement
-
-    from fashreg import __version__
-
-    for text in dist.requires or ():
-        if not text.lower().startswith(CORE):
-            continue
-        try:
-            requirement = Requirement(text)
-        except InvalidRequirement:
-            return f"its requirement {text!r} cannot be read"
-        if canonical(requirement.name) != CORE or (requirement.marker and not requirement.marker.evaluate()):
-            continue
-        if not requirement.specifier.contains(__version__, prereleases=True):
-            return (
-                f"it needs fashreg {requirement.specifier}, this is {__version__}; install a release of it that fits: "
-                f"pip install --upgrade {dist.metadata['Name']}"
-            )
-    return ""

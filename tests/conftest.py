@@ -69,9 +69,9 @@ def fake_plugin(site: Path) -> FakePlugin:
             for group, points in entry_points.items()
         ]
         (info / "entry_points.txt").write_text("\n".join(sections))
-        from fashreg import registry
+        from fashreg.installed import scan
 
-        registry._scan.cache_clear()
+        scan.cache_clear()
         return module
 
     return make

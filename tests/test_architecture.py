@@ -19,6 +19,7 @@ LEVELS = {
     **dict.fromkeys(
         (
             "errors",
+            "embedded",
             "values",
             "interfaces",
             "component",
@@ -39,6 +40,7 @@ LEVELS = {
     **dict.fromkeys(
         (
             "config",
+            "installed",
             "registry",
             "plugins",
             "catalog",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fashreg import registry
+from fashreg import installed, registry
 from fashreg.errors import AmbiguousNameError, ComponentError, PluginError, UnknownComponentError
 
 GOOD = "class Good:\n    '''A loss.'''\n    def __init__(self, margin: float = 0.5):\n        self.margin = margin\n"
@@ -114,7 +114,7 @@ def test_the_first_of_two_equal_distributions_on_the_path_counts(fake_plugin, tm
     import sys
 
     monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path / "later")])
-    registry._scan.cache_clear()
+    installed.scan.cache_clear()
     assert registry.find("loss", "good").version == "2.0"
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from seeded_faults import fails
 
-from fashreg import registry
+from fashreg import installed
 from fashreg.catalog import KNOWN_PLUGINS
 from fashreg.cli import run
 from fashreg.testing.plugin import DRAWN, PluginContract
@@ -130,7 +130,7 @@ def plugin(
         return Suite
 
     yield make
-    registry._scan.cache_clear()
+    installed.scan.cache_clear()
 
 
 def failing(suite: type[PluginContract], request: pytest.FixtureRequest, only: str, tmp_path: Path) -> set[str]:
