@@ -11,12 +11,12 @@ from torch import Tensor
 
 from fashreg.assembly import spec_of
 from fashreg.errors import ModelError
-from fashreg.storage import load_weights
 from fashreg.training.allocator import keep_freed_memory
+from fashreg.training.best import BestWeights
 from fashreg.training.checkpoint import seed_everything
 from fashreg.training.freezing import Frozen, freeze
 from fashreg.training.interruption import Interrupted, StopRequest
-from fashreg.training.keeping import keep_carried, keep_model
+from fashreg.training.keeping import keep_carried
 from fashreg.training.objective import Objective, embed_batch, loss_with_memory
 from fashreg.training.optimisation import Group, parameter_groups
 from fashreg.training.run import Run
@@ -54,11 +54,11 @@ class StandardLearner:
     session: Session
     frozen: Frozen
     source: Source
+    _best: BestWeights
 
     def __init__(self) -> None:
         self.finished: dict[str, dict[str, Any]] = {}
         self._resumed: Mapping[str, Any] | None = None
-        self._best: dict[str, Tensor] | None = None
 
     # ---- what other learners override ----
 
@@ -156,7 +156,7 @@ class StandardLearner:
         if self.finished and self.session.memory is not None:
             self.session.memory.reset()  # labels are numbered anew in every table
         run = Run(self.session, experience, self.frozen, self.groups())
-        self.source, self._best = run.source, None
+        self.source, self._best = run.source, BestWeights(self.session, run)
         self._restore(run)
         with StopRequest() as stop, run.log.progress:
             while not run.over:
@@ -164,7 +164,8 @@ class StandardLearner:
                 if run.end_epoch():
                     self._evaluate(run)
                 self._checkpoint_if_due(run, stop, epoch_ended=True)
-        self._settle(run)
+        self._best.settle()
+        del self._best  # it holds the run with its optimiser, and a copy of the weights
         self.after(experience)
         if self.session.folder is not None:
             keep_carried(self.session.folder, self.carry())
@@ -195,22 +196,7 @@ class StandardLearner:
             if metrics:
                 self.measured(metrics)
             if metrics and run.judge(metrics):
-                self._best = {name: value.detach().clone() for name, value in encoder.state_dict().items()}
-                keep_model(self.session, run)
-
-    def _settle(self, run: Run) -> None:
-        """Put the weights that count into the encoder: the best that were measured, else the last."""
-        encoder, folder = self.session.encoder, self.session.folder
-        self.session.processes.average_buffers(encoder)
-        if run.position.best is None:
-            if run.ema is not None:
-                run.ema.copy_to()
-            keep_model(self.session, run)
-        elif self._best is not None:
-            encoder.load_state_dict(self._best)
-        elif folder is not None:
-            load_weights(encoder, folder.model)
-        self._best = None
+                self._best.keep()
 
     # ---- checkpoints ----
 
