@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from fashreg_milvus import collection, index
+from fashreg_milvus import asking, collection
 from fashreg_milvus.index import MilvusIndex
 from torch import Tensor
 
@@ -35,8 +35,8 @@ class TestGraphs(IndexContract):
     @pytest.fixture
     def index(self, monkeypatch: pytest.MonkeyPatch) -> Any:
         monkeypatch.setattr(collection, "_FLUSH", 16)
-        monkeypatch.setattr(index, "MOST", 100)
-        monkeypatch.setattr(index, "IDS", 7)
+        monkeypatch.setattr(asking, "MOST", 100)
+        monkeypatch.setattr(asking, "IDS", 7)
         return MilvusIndex(index_type="HNSW", build={"M": 4}, embed_dim=8)
 
 
@@ -80,12 +80,12 @@ def test_more_equal_scores_than_are_fetched_are_still_ordered_by_id(monkeypatch:
     one = MilvusIndex(embed_dim=D)
     one.add(rows(1).expand(300, D), torch.arange(300).flip(0))
     assert found(one, rows(2), 3)[0] == [0, 1, 2]
-    monkeypatch.setattr(index, "MOST", 100)  # more than this is searched here
+    monkeypatch.setattr(asking, "MOST", 100)  # more than this is searched here
     assert found(one, rows(2), 3)[0] == [0, 1, 2]
 
 
 def test_depths_that_milvus_does_not_serve_are_served_here(monkeypatch: pytest.MonkeyPatch, gallery: Any) -> None:
-    monkeypatch.setattr(index, "MOST", 10)
+    monkeypatch.setattr(asking, "MOST", 10)
     for options in ({}, {"allowed": ids_of()[:9]}):
         wanted = plain_search(rows(3, seed=1), rows(), ids_of(), N_ALL, **{k: v.tolist() for k, v in options.items()})
         assert agrees(gallery.search(rows(3, seed=1), N_ALL, **options), *wanted)
@@ -95,7 +95,7 @@ def test_depths_that_milvus_does_not_serve_are_served_here(monkeypatch: pytest.M
 
 
 def test_long_filters_are_asked_in_parts(monkeypatch: pytest.MonkeyPatch, gallery: Any) -> None:
-    monkeypatch.setattr(index, "IDS", 7)
+    monkeypatch.setattr(asking, "IDS", 7)
     allowed = ids_of()[3:36]
     wanted = plain_search(rows(4, seed=1), rows(), ids_of(), 9, allowed=allowed.tolist())
     assert agrees(gallery.search(rows(4, seed=1), 9, allowed=allowed), *wanted)

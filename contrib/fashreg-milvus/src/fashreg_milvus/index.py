@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Literal, Self
@@ -13,17 +13,16 @@ from pydantic import Field
 from torch import Tensor
 
 from fashreg.errors import ModelError
-from fashreg.functional.neighbours import Gallery, check_query_ids
-from fashreg.functional.pair_scores import product_error
+from fashreg.functional.neighbours import check_query_ids
 from fashreg.indexes.folder import load_as, save_index
 from fashreg.indexes.recall import recall_of
 from fashreg.values import Rankings
-from fashreg_milvus.candidates import longest, merged, nothing, put, ranked
+from fashreg_milvus.asking import Asking
+from fashreg_milvus.candidates import nothing
 from fashreg_milvus.checks import check_items, checked_ids, prepared, refuse
-from fashreg_milvus.collection import IDS, MOST, Array, Collection, among
+from fashreg_milvus.collection import Array, Collection
 from fashreg_milvus.database import Database
 
-_SPARE = 16  # candidates beyond those wanted: room for the query itself and for ties
 _SAMPLE = 64  # rows that are compared when a saved gallery meets its collection again
 
 
@@ -129,8 +128,8 @@ class MilvusIndex:
         own = torch.full((len(queries),), -1) if query_ids is None else query_ids.detach().cpu().long()
         if not len(queries):
             return nothing(0, k)
-        found = [self._best(queries, k, own, condition) for condition in self._conditions(allowed, where)]
-        return merged(found, k)
+        asking = Asking(self._stored, self.metric, self.index_type, self.probe, self.refine)
+        return asking.search(queries, k, own, allowed, where)
 
     def recall(self, vectors: Tensor, k: int = 10, *, query_ids: Tensor | None = None) -> float:
         """Share of the true k nearest that search finds for these queries (Q, D). Reads the whole gallery."""
@@ -183,66 +182,6 @@ class MilvusIndex:
         if self._database.close.alive:
             self._stored.flush()
             self._database.close()
-
-    def _conditions(self, allowed: Tensor | None, where: str | None) -> Iterator[str]:
-        """Milvus expressions that together hold for what may be found, none for the same row twice."""
-        if where is not None:
-            self._check_where(where)
-        if allowed is None:
-            yield where or ""
-            return
-        wanted = np.unique(allowed.detach().cpu().long().numpy())
-        if not len(wanted):
-            raise ValueError("no id is allowed: the filter leaves nothing to search")
-        missing = np.setdiff1d(wanted, self._stored.stored(wanted))
-        refuse(missing, "allowed ids must be in the index; {} not")
-        for start in range(0, len(wanted), IDS):
-            ids = among(wanted[start : start + IDS])
-            yield f"({where}) and {ids}" if where else ids
-
-    def _best(self, queries: Tensor, k: int, own: Tensor, condition: str, wider: int = 1) -> Rankings:
-        """The k best rows for which the condition holds, ids equal to `own` (Q,) left out."""
-        exact = self.index_type == "FLAT"
-        fetch = (k * (1 if exact else self.refine) + _SPARE) * wider
-        if fetch > MOST:
-            return self._searched_here(queries, k, own, condition)
-        ids, rows, scores = self._stored.nearest(queries.numpy(), fetch, condition, self._breadth(fetch))
-        lacking = torch.from_numpy((ids < 0).any(1))
-        if lacking.any():
-            there = self._stored.count(condition)
-            if not there and not condition:
-                raise ValueError("the index is empty: add vectors before searching")
-            wanted = fetch if there <= IDS else k + 1  # a small filter leaves us enough to choose from, or everything
-            lacking = torch.from_numpy((ids >= 0).sum(1) < min(there, wanted))
-        found = ranked(queries, ids, rows, own, k)
-        if exact:
-            floor = torch.from_numpy(scores[:, -1]) + product_error(queries, longest(rows, self.metric))
-            unsure = (floor >= found.scores[:, -1]) & ~lacking
-            if unsure.any():
-                put(found, unsure, self._best(queries[unsure], k, own[unsure], condition, 8 * wider))
-        if lacking.any():
-            put(found, lacking, self._searched_here(queries[lacking], k, own[lacking], condition))
-        return found
-
-    def _searched_here(self, queries: Tensor, k: int, own: Tensor, condition: str) -> Rankings:
-        ids, rows = self._stored.read(condition)
-        if not len(ids) and condition:
-            return nothing(len(queries), k)
-        return Gallery(torch.from_numpy(rows), torch.from_numpy(ids)).search(queries, k, own)
-
-    def _breadth(self, fetch: int) -> dict[str, int | float]:
-        """Search parameters; graphs must be searched at least as broadly as candidates are wanted."""
-        given = dict(self.probe or {})
-        name = "ef" if self.index_type.startswith("HNSW") else "search_list" if self.index_type == "DISKANN" else ""
-        return {**given, name: max(64, fetch, given.get(name, 0))} if name else given
-
-    def _check_where(self, where: str) -> None:
-        try:
-            if self._stored.count(where):
-                return
-        except ModelError as error:
-            raise ValueError(f"where {where!r}: {error.__cause__ or error}") from error
-        raise ValueError(f"where {where!r} fits no row: the filter leaves nothing to search")
 
     def _need(self, ids: Array, done: str) -> None:
         missing = np.setdiff1d(ids, self._stored.stored(ids))
