@@ -78,7 +78,7 @@ def test_many_positives_are_sorted_to_the_same_result(mining: str, monkeypatch: 
         loss = TripletLoss(0.2, mining)  # type: ignore[arg-type]
         value = loss(rows, batch.labels)
         value.backward()
-        found.append((float(value), float(loss.parts["counting"]), rows.grad))
+        found.append((value.item(), float(loss.parts["counting"]), rows.grad))
     (value, count, gradient), (sorted_value, sorted_count, sorted_gradient) = found
     assert sorted_value == pytest.approx(value, abs=1e-12)
     assert sorted_count == count
