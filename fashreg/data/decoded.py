@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -27,27 +27,41 @@ from fashreg.values import InputSpec
 
 _FORMAT = 1
 _ROUND = 256  # pictures decoded before they are written
+_Box = tuple[int, int, int, int]
+_Source = tuple[str, _Box | None]  # a file, and the part of it that counts
 
 
 class DecodedStore:
     """The decoded pictures of a table by position, each (h, w, 3) uint8.
 
     Args:
-        blob: the opened file.
+        blob: the opened file, which holds each different picture once.
+        places: (N,) which of its pictures each position has; by default its own order.
+        target_places: the same for the target pictures, -1 where a row has none.
     """
 
-    def __init__(self, blob: Blob) -> None:
-        self.blob = blob
+    def __init__(
+        self, blob: Blob, places: Sequence[int] | None = None, target_places: Sequence[int] | None = None
+    ) -> None:
+        self.blob, self.places, self.target_places = blob, places, target_places
         self._shapes = np.array(blob.description["shapes"], dtype=np.int64).reshape(-1, 2)
         self._ends = np.cumsum(self._shapes.prod(axis=1) * 3)
 
     def __len__(self) -> int:
-        return len(self._shapes)
+        return len(self._shapes if self.places is None else self.places)
 
     def __getitem__(self, position: int) -> Pixels:
-        height, width = self._shapes[position].tolist()
-        end = int(self._ends[position])
+        place = position if self.places is None else self.places[position]
+        if place < 0:
+            raise IndexError(f"row {position} has no such picture")
+        height, width = self._shapes[place].tolist()
+        end = int(self._ends[place])
         return np.asarray(self.blob.data[end - height * width * 3 : end]).reshape(height, width, 3)
+
+    @property
+    def targets(self) -> DecodedStore | None:
+        """The target pictures by position, where they were asked for."""
+        return None if self.target_places is None else DecodedStore(self.blob, self.target_places)
 
 
 def short_side_for(spec: InputSpec, augment: AugmentConfig) -> int:
@@ -59,40 +73,57 @@ def decoded_pictures(
     table: Table,
     short_side: int,
     *,
+    targets: bool = False,
     workers: int | None = None,
     folder: Path | None = None,
     announce: Callable[[str], None] | None = None,
 ) -> DecodedStore:
     """The store for a table: opened when it is there and whole, else decoded now by `workers` threads.
 
-    folder: where it lies; by default in the cache folder. announce: told the largest size before anything is written.
+    targets: whether it holds the target pictures of the rows, too (`.targets`). A picture that stands in several rows,
+    or is a target as well, is decoded and kept once. folder: where it lies; by default in the cache folder. announce:
+    told the largest size before anything is written.
     Raises DataError when a picture cannot be read or the disk lacks room.
     """
-    key = key_of(_made_from(table, short_side))
+    places, target_places, sources = _sources(table, targets)
+    key = key_of(_made_from(sources, short_side))
     path = (cache_folder() / "decoded" if folder is None else folder) / f"{key[:32]}.pictures"
     found = open_blob(path)
     if found is not None and found.description.get("key") == key:
-        return DecodedStore(found)
+        return DecodedStore(found, places, target_places)
     path.parent.mkdir(parents=True, exist_ok=True)
-    size = _largest_size(table, short_side)
+    size = _largest_size(sources, short_side)
     if announce is not None:
-        announce(announcement(f"{len(table):,} decoded pictures", size, path))
+        announce(announcement(f"{len(sources):,} decoded pictures", size, path))
     refuse_without_room(path.parent, size)
     shapes: list[tuple[int, int]] = []
-    write_blob(path, _chunks(table, short_side, workers, shapes), lambda: {"key": key, "shapes": shapes})
+    write_blob(path, _chunks(sources, short_side, workers, shapes), lambda: {"key": key, "shapes": shapes})
     made = open_blob(path)
     assert made is not None, f"{path} was written and cannot be opened"
-    return DecodedStore(made)
+    return DecodedStore(made, places, target_places)
 
 
-def _chunks(table: Table, short_side: int, workers: int | None, shapes: list[tuple[int, int]]) -> Iterator[bytes]:
-    def one(position: int) -> Pixels:
-        box = None if table.boxes is None else table.boxes[position]
-        return np.asarray(_reduced(boxed_picture(table.paths[position], box, 2 * short_side), short_side))
+def _sources(table: Table, targets: bool) -> tuple[list[int], list[int] | None, list[_Source]]:
+    """Which different picture each row shows, which one is its target (-1: none; None: not asked for), and these."""
+    found: dict[_Source, int] = {}
+    boxes: list[_Box | None] = [None] * len(table) if table.boxes is None else [tuple(b) for b in table.boxes.tolist()]
+    places = [found.setdefault((path, box), len(found)) for path, box in zip(table.paths, boxes, strict=True)]
+    wanted = None
+    if targets and table.targets is not None:
+        wanted = [found.setdefault((path, None), len(found)) if path else -1 for path in table.targets]
+    return places, wanted, list(found)
+
+
+def _chunks(
+    sources: Sequence[_Source], short_side: int, workers: int | None, shapes: list[tuple[int, int]]
+) -> Iterator[bytes]:
+    def one(source: _Source) -> Pixels:
+        path, box = source
+        return np.asarray(_reduced(boxed_picture(path, box, 2 * short_side), short_side))
 
     with ThreadPoolExecutor(max(1, default_workers() if workers is None else workers)) as pool:
-        for start in range(0, len(table), _ROUND):
-            for pixels in pool.map(one, range(start, min(start + _ROUND, len(table)))):
+        for start in range(0, len(sources), _ROUND):
+            for pixels in pool.map(one, sources[start : start + _ROUND]):
                 shapes.append((pixels.shape[0], pixels.shape[1]))
                 yield pixels.tobytes()
 
@@ -105,20 +136,20 @@ def _reduced(picture: Image.Image, short_side: int) -> Image.Image:
     return picture.resize((width, height), Image.Resampling.BICUBIC)
 
 
-def _made_from(table: Table, short_side: int) -> dict[str, object]:
-    files = [(status.st_size, status.st_mtime_ns) for status in map(os.stat, table.paths)]
-    boxes = None if table.boxes is None else table.boxes.tolist()
+def _made_from(sources: Sequence[_Source], short_side: int) -> dict[str, object]:
+    paths, boxes = [path for path, _ in sources], [box for _, box in sources]
+    files = [(status.st_size, status.st_mtime_ns) for status in map(os.stat, paths)]
     facts = {"format": _FORMAT, "pillow": __version__, "short_side": short_side}
-    return {**facts, "paths": table.paths, "files": files, "boxes": boxes}
+    return {**facts, "paths": paths, "files": files, "boxes": boxes if any(boxes) else None}
 
 
-def _largest_size(table: Table, short_side: int) -> int:
+def _largest_size(sources: Sequence[_Source], short_side: int) -> int:
     total = 0
-    for i, path in enumerate(table.paths):
+    for path, box in sources:
         with open(path, "rb") as file, Image.open(file) as picture:
             width, height = picture.size
-        if table.boxes is not None:
-            left, top, right, bottom = table.boxes[i].tolist()
+        if box is not None:
+            left, top, right, bottom = box
             width, height = min(right, width) - left, min(bottom, height) - top
         shrink = min(1.0, short_side / max(1, min(width, height)))
         total += 3 * math.ceil(width * shrink) * math.ceil(height * shrink)

@@ -42,7 +42,8 @@ class TableDataset:
         views: 1, or 2 for batches with a second, differently varied view.
         decoded: pictures decoded before (`fashreg.data.decoded`); None opens the files.
         targets: whether batches also hold the target pictures, each varied on its own (as view 2). Every row must then
-            have one; boxes do not apply to them, and their files are opened every time.
+            have one; boxes do not apply to them.
+        decoded_targets: the target pictures, decoded before; None opens their files.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class TableDataset:
         views: int = 1,
         decoded: DecodedPictures | None = None,
         targets: bool = False,
+        decoded_targets: DecodedPictures | None = None,
     ) -> None:
         if seed < 0:
             raise ValueError(f"seed must be >= 0, got {seed}")
@@ -62,7 +64,7 @@ class TableDataset:
         if targets and not (table.targets and all(table.targets)):
             raise ValueError("batches with targets need a table with a target picture in every row")
         self.table, self.transform, self.seed, self.views, self.decoded = table, transform, seed, views, decoded
-        self.targets = targets
+        self.targets, self.decoded_targets = targets, decoded_targets
 
     def __len__(self) -> int:
         return len(self.table)
@@ -74,10 +76,12 @@ class TableDataset:
 
     def target_pixels(self, position: int, epoch: int = 0) -> Pixels:
         """(H, W, 3) uint8: the target picture of a position, varied for an epoch independently of the picture."""
-        path = (self.table.targets or [])[position]
-        return self.transform.pixels(
-            open_picture(path, at_least=self.transform.at_least), (self.seed, epoch, position, 2)
-        )
+        kept = self.decoded_targets
+        picture = self._target(position) if kept is None else kept[position]
+        return self.transform.pixels(picture, (self.seed, epoch, position, 2))
+
+    def _target(self, position: int) -> Image.Image:
+        return open_picture((self.table.targets or [])[position], at_least=self.transform.at_least)
 
     def _picture(self, position: int) -> Image.Image:
         box = None if self.table.boxes is None else self.table.boxes[position]
@@ -188,15 +192,16 @@ def _pieces(out: Floats, work: Sequence[Callable[[], Pixels]], spec: InputSpec) 
     return [partial(fill, start) for start in range(0, len(work), _PIECE)]
 
 
-def boxed_picture(picture: Picture, box: NDArray[np.int64] | None, least: int | None, name: str = "") -> Image.Image:
+def boxed_picture(picture: Picture, box: Iterable[int] | None, least: int | None, name: str = "") -> Image.Image:
     """An opened picture, or the part of it inside a box; with a box, every pixel is decoded."""
     image = open_picture(picture, name=name, at_least=least if box is None else None)
     if box is None:
         return image
-    left, top, right, bottom = (int(edge) for edge in box)
+    edges = [int(edge) for edge in box]
+    left, top, right, bottom = edges
     right, bottom = min(right, image.width), min(bottom, image.height)
     if right <= left or bottom <= top:
         raise DataError(
-            f"the box {box.tolist()} of {name or repr(picture)} lies outside its {image.width} x {image.height} pixels"
+            f"the box {edges} of {name or repr(picture)} lies outside its {image.width} x {image.height} pixels"
         )
     return image.crop((left, top, right, bottom))

@@ -158,10 +158,12 @@ def _dataset(
 ) -> TableDataset:
     spec, table = encoder.input_spec, experience.train
     transform: Any = training_transform(spec, data.augment) if varied else evaluation_transform(spec)
-    decoded = None
+    kept: dict[str, Any] = {}
     if data.decoded:
-        decoded = decoded_pictures(table, short_side_for(spec, data.augment), workers=data.workers, announce=announce)
-    return TableDataset(table, transform, seed=seed, views=views, decoded=decoded, targets=targets)
+        side = short_side_for(spec, data.augment)
+        store = decoded_pictures(table, side, targets=targets, workers=data.workers, announce=announce)
+        kept = {"decoded": store, "decoded_targets": store.targets}
+    return TableDataset(table, transform, seed=seed, views=views, targets=targets, **kept)
 
 
 def _features(

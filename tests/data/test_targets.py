@@ -13,7 +13,9 @@ from PIL import Image
 
 from fashreg.config_data import AugmentConfig
 from fashreg.data.classes import in_classes
+from fashreg.data.decoded import decoded_pictures
 from fashreg.data.loader import TableDataset, training_batches
+from fashreg.data.pictures import open_picture
 from fashreg.data.splits import hold_out_rows
 from fashreg.data.table import Table, check_table, read_table
 from fashreg.data.transforms import evaluation_transform, training_transform
@@ -30,6 +32,15 @@ def folder(tmp_path: Path) -> Path:
     for place, name in enumerate(NAMES):
         Image.new("RGB", (12, 12), (80 * place, 100, 20)).save(tmp_path / f"{name}.png")
     return tmp_path
+
+
+@pytest.fixture
+def noise(folder: Path) -> Path:
+    """Pictures of noise, 12 pixels wide: nothing that is scaled or shifted stays the same."""
+    random = np.random.default_rng(0)
+    for name in NAMES:
+        Image.fromarray(random.integers(0, 255, (12, 12, 3), dtype=np.uint8)).save(folder / f"{name}.png")
+    return folder
 
 
 def wishes(folder: Path, targets: list[str], **more: Any) -> Table:
@@ -94,11 +105,8 @@ def test_a_batch_holds_the_target_of_every_row_prepared_as_a_picture_is(folder: 
     assert batch_of(table, plain).targets is None
 
 
-def test_a_target_is_varied_on_its_own(folder: Path) -> None:
-    random = np.random.default_rng(0)
-    for name in NAMES:
-        Image.fromarray(random.integers(0, 255, (12, 12, 3), dtype=np.uint8)).save(folder / f"{name}.png")
-    table = wishes(folder, ["a.png", "a.png"])  # the target is the picture itself
+def test_a_target_is_varied_on_its_own(noise: Path) -> None:
+    table = wishes(noise, ["a.png", "a.png"])  # the target is the picture itself
     transform = training_transform(SPEC, AugmentConfig())
     first, again = batch_of(table, transform, targets=True), batch_of(table, transform, targets=True)
     assert torch.equal(first.targets, again.targets)
@@ -109,6 +117,74 @@ def test_a_target_is_varied_on_its_own(folder: Path) -> None:
     assert torch.equal(twice.targets, first.targets)
     assert torch.equal(twice.images, first.images)
     assert not torch.equal(twice.second_view, twice.targets)
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The files of pictures that are decoded, by name."""
+    seen: list[str] = []
+
+    def spied(source: Any, **how: Any) -> Image.Image:
+        seen.append(Path(source).name)
+        return open_picture(source, **how)
+
+    monkeypatch.setattr("fashreg.data.loader.open_picture", spied)
+    return seen
+
+
+def kept(table: Table, folder: Path, short_side: int = 12, **how: Any) -> dict[str, Any]:
+    store = decoded_pictures(table, short_side, targets=True, folder=folder / "store", workers=1, **how)
+    return {"decoded": store, "decoded_targets": store.targets}
+
+
+def test_decoded_targets_are_those_of_the_files_to_the_bit_whatever_varies_them(noise: Path) -> None:
+    table = wishes(noise, ["b.png", "c.png", "a.png"])
+    for transform in (evaluation_transform(SPEC), training_transform(SPEC, AugmentConfig())):
+        for epoch in range(3):
+            files = batch_of(table, transform, epoch=epoch, targets=True, views=2)
+            store = batch_of(table, transform, epoch=epoch, targets=True, views=2, **kept(table, noise))
+            for name in ("images", "second_view", "targets"):
+                assert torch.equal(getattr(store, name), getattr(files, name))
+
+
+def test_each_file_is_decoded_once_for_all_rows_epochs_and_runs(noise: Path, opened: list[str]) -> None:
+    table = wishes(noise, ["b.png", "c.png", "c.png"])  # a.png asks twice, b.png asks and is asked for
+    for _run in range(2):
+        stores = kept(table, noise)
+        for epoch in range(3):
+            batch_of(table, evaluation_transform(SPEC), epoch=epoch, targets=True, **stores)
+    assert sorted(opened) == ["a.png", "b.png", "c.png"]
+    opened.clear()
+    batch_of(table, evaluation_transform(SPEC), targets=True)
+    assert len(opened) == 6
+
+
+def test_the_size_that_is_announced_is_that_of_the_different_files(noise: Path) -> None:
+    said: list[str] = []
+    stores = kept(wishes(noise, ["b.png", "c.png", "c.png"]), noise, announce=said.append)
+    assert "3 decoded pictures" in said[0]
+    assert len(stores["decoded"].blob.data) == 3 * 12 * 12 * 3
+    assert (len(stores["decoded"]), len(stores["decoded_targets"])) == (3, 3)
+
+
+def test_a_large_target_is_reduced_as_a_picture_is(noise: Path) -> None:
+    store = decoded_pictures(wishes(noise, ["b.png", "a.png"]), 6, targets=True, folder=noise / "store")
+    assert store.targets is not None
+    assert store[0].shape == (6, 6, 3)
+    assert np.array_equal(store.targets[1], store[0])
+
+
+def test_boxes_cut_pictures_and_not_targets_and_a_row_may_have_no_target(noise: Path) -> None:
+    frame = pd.DataFrame({"image": ["a.png", "b.png"], "wanted": ["a.png", ""], "wish": ["red", ""]})
+    boxes = {"x_1": [0, 1], "y_1": [0, 2], "x_2": [5, 9], "y_2": [7, 9]}
+    table = read_table(frame.assign(**boxes), {"root": str(noise), **CONFIG}, need_label=False)
+    store = decoded_pictures(table, 12, targets=True, folder=noise / "store")
+    assert store.targets is not None
+    assert [store[row].shape for row in range(2)] == [(7, 5, 3), (7, 8, 3)]
+    assert np.array_equal(store.targets[0], np.asarray(Image.open(noise / "a.png")))
+    with pytest.raises(IndexError, match="row 1 has no such picture"):
+        store.targets[1]
+    assert decoded_pictures(table, 12, folder=noise / "store").targets is None
 
 
 def test_batches_with_targets_need_one_in_every_row(folder: Path) -> None:

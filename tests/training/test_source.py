@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -183,6 +184,19 @@ def test_decoded_pictures_are_used_when_asked(table: Table) -> None:
     decoded = DataConfig.model_validate({"augment": {"name": "none"}, "workers": 0, "decoded": True})
     plain, kept = (next(iter(made(table, encoder, tiny_trainer(), data).batches(0))) for data in (PLAIN, decoded))
     assert torch.allclose(plain.images, kept.images, atol=0.3)
+
+
+def test_decoded_targets_are_used_when_asked_and_no_file_is_opened_again(
+    table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder, asking = tiny_encoder(), replace(table, targets=table.paths[::-1], target_images=table.images[::-1])
+    decoded = PLAIN.model_copy(update={"decoded": True})
+    files, store = (made(asking, encoder, tiny_trainer(), data, targets=True) for data in (PLAIN, decoded))
+    from_files = next(iter(files.batches(0)))
+    monkeypatch.setattr("fashreg.data.loader.open_picture", lambda *args, **how: pytest.fail("a file was opened"))
+    from_store = next(iter(store.batches(0)))
+    assert torch.allclose(from_store.targets, from_files.targets, atol=0.3)
+    assert not torch.allclose(from_store.targets, from_store.images, atol=0.3)
 
 
 @pytest.mark.parametrize("how", ["none", 3, "backbone"])
