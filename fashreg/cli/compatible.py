@@ -20,6 +20,9 @@ def compatible(
     task: Annotated[
         list[str] | None, typer.Option(help="Task or attribute (repeatable); default: all that both models serve.")
     ] = None,
+    pictures: Annotated[
+        bool, typer.Option("--pictures", help="Ask with pictures alone also where a task is asked with texts.")
+    ] = False,
     split: Split = None,
     label: Annotated[
         str | None, typer.Option(help="Column that judges; default: that of the task's name, else the labels.")
@@ -44,6 +47,7 @@ def compatible(
         new,
         table,
         task=task,
+        pictures=pictures,
         split=split,
         label=label,
         source=source,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -13,16 +12,17 @@ from torch import Tensor
 from fashreg.assembly import build
 from fashreg.data.table import Table
 from fashreg.encoder import Encoder
-from fashreg.errors import DataError, ModelError
+from fashreg.encoder.questions import kinds_of
+from fashreg.errors import ModelError
 from fashreg.functional.gain import share_of_gain
 from fashreg.functional.uncertainty import PairedTest, paired_test
 from fashreg.interfaces import Evaluator
+from fashreg.jobs.compatibility_asking import ByKind, ByPictures, Given
 from fashreg.jobs.compatibility_result import Compatibility, Crossed, TaskCompatibility
-from fashreg.jobs.evaluation_question import Codes, Question, column_codes, question_of
+from fashreg.jobs.evaluation_question import Question, column_codes
 from fashreg.jobs.evaluation_ranking import answer
-from fashreg.jobs.index_model import finding_tasks, task_of
-from fashreg.jobs.opening import Model, open_model, open_table
-from fashreg.jobs.task_vectors import TaskVectors
+from fashreg.jobs.index_model import HOW_ASKED, finding_tasks, task_of
+from fashreg.jobs.opening import Model, open_model
 
 __all__ = ["Compatibility", "compatibility"]
 
@@ -36,6 +36,7 @@ def compatibility(
     table: Any,
     *,
     task: str | Sequence[str] | None = None,
+    pictures: bool = False,
     split: str | None = None,
     label: str | None = None,
     source: str | None = None,
@@ -46,44 +47,45 @@ def compatibility(
 ) -> Compatibility:
     """Measure what a gallery embedded by `old` is worth when `new` asks it, and what embedding it again would bring.
 
-    old, new: model folder, user/name@REV on the Hub, or Encoder. table: pictures that neither was trained on. task: one
-    or several (default: all that both serve); each is judged by the column of its name, else by the labels. label: a
-    column that judges every task instead. split, source, resample, options: as in `fashreg.evaluate`.
+    old, new: model folder, user/name@REV on the Hub, or Encoder. table: rows that neither was trained on. task: one
+    or several (default: all that both serve). Pictures ask for pictures, judged by the column of the task's name, else
+    by the labels. A task of the kind cross-modal is asked with the table's texts, one of the kind composed with
+    pictures and texts; of several such tasks one must be named. pictures: they, too, are asked with pictures alone.
+    label: a column that judges instead. split, source, resample, options: as in `fashreg.evaluate`.
     A task whose fingerprint is the same in both is embedded once: its vectors are equal to the bit. By the criterion of
     Shen et al. (CVPR 2020) a new model is compatible where new queries find more in the old gallery than old queries.
     """
     one, _ = open_model(old)
     other, trained = open_model(new)
-    rows, _ = open_table(table, trained.data, split=split, options=options, need_label=False)
     wanted, fresh = _tasks(one, other, [task] if isinstance(task, str) else task)
-    sources = None if source is None else column_codes(rows, source, "--source")[0]
     same = {t: one.fingerprint(t) == other.fingerprint(t) for t in wanted}
+    given = Given(table, split, label, source, batch_size, options, progress)
+    asks: ByPictures | ByKind
+    if pictures or not kinds_of(other):
+        asks = ByPictures(one, other, trained, same, given)
+    else:
+        asks = ByKind(one, other, trained, _one_of_kinds(other, wanted, named=task is not None), given)
     widths = (one.embed_dim, other.embed_dim)
-    theirs = TaskVectors(one, rows, [t for t in wanted if not same[t]], batch_size=batch_size, progress=progress)
-    ours = _Timed(TaskVectors(other, rows, wanted, batch_size=batch_size, progress=progress))
-    found, rule = [], ""
+    found, rules = [], []
     for t in wanted:
-        codes = _judged_by(rows, t, label)
-        after = _question(ours(t), rows, codes, sources, label or t)
-        before = after if same[t] or widths[0] != widths[1] else _question(theirs(t), rows, codes, sources, label or t)
-        metrics = {} if widths[0] != widths[1] else _measured(before, after, _groups(rows, resample, after))
-        rule = after.rule
+        after, ids = asks.new(t)
+        before = after if same[t] or widths[0] != widths[1] else asks.old(t)[0]
+        groups = _groups(asks.table(t), resample, ids)
+        metrics = {} if widths[0] != widths[1] else _measured(before, after, groups)
+        rules.append(after.rule)
         found.append(TaskCompatibility(t, same[t], widths, len(after.queries), len(after.gallery), metrics, _PRIMARY))
-    rate = len(rows) / ours.seconds if ours.seconds else None
-    return Compatibility(_named(old), _named(new), rows.source, rule, resample, tuple(found), tuple(fresh), rate)
+    rate = len(asks.table(wanted[0])) / asks.seconds if asks.seconds else None
+    where, rule = asks.table(wanted[0]).source, " and ".join(dict.fromkeys(rules))
+    return Compatibility(_named(old), _named(new), where, rule, resample, tuple(found), tuple(fresh), rate)
 
 
-class _Timed:
-    """Vectors, and how long they took."""
-
-    def __init__(self, vectors: TaskVectors) -> None:
-        self.vectors, self.seconds = vectors, 0.0
-
-    def __call__(self, task: str | None) -> Tensor:
-        start = time.perf_counter()
-        found = self.vectors(task)
-        self.seconds += time.perf_counter() - start
-        return found
+def _one_of_kinds(encoder: Encoder, wanted: Sequence[str | None], *, named: bool) -> list[str]:
+    """The tasks to ask, each in its way; ModelError where several are left open, for they need other tables."""
+    tasks = [task for task in wanted if task is not None]
+    if len(tasks) > 1 and not named:
+        told = ", ".join(f"{task} {HOW_ASKED[kinds_of(encoder)[task]]}" for task in tasks)
+        raise ModelError(f"both models find pictures in several ways: say which, --task NAME, one of: {told}")
+    return tasks
 
 
 def _tasks(old: Encoder, new: Encoder, asked: Sequence[str] | None) -> tuple[list[str | None], list[str]]:
@@ -105,32 +107,14 @@ def _tasks(old: Encoder, new: Encoder, asked: Sequence[str] | None) -> tuple[lis
     return both, [task for task in ours if theirs and task not in theirs]
 
 
-def _judged_by(rows: Table, task: str | None, label: str | None) -> Codes:
-    """(N,) what pictures have in common, -1 for those that do not count: a column, by default the task's or labels."""
-    if label is not None:
-        return column_codes(rows, label, "--label")[0]
-    if task in rows.attributes:
-        return rows.attributes[task].codes
-    return rows.labels if task is None or task not in rows.frame.columns else column_codes(rows, task, "--task")[0]
-
-
-def _question(vectors: Tensor, rows: Table, codes: Codes, sources: Codes | None, judge: str | None) -> Question:
-    """All that ask, and all that can be found, by one model; DataError where no query has anything to find."""
-    asked = question_of(vectors, rows, codes, sources)
-    if asked.alone == len(asked.queries):
-        what = "label" if judge is None else f'"{judge}"'
-        raise DataError(f"{rows.source}: no two pictures have the same {what}, so no query has anything to find")
-    return asked
-
-
-def _groups(rows: Table, resample: str | None, asked: Question) -> Tensor | None:
-    """(Q,) which queries are drawn together; a row without a value is drawn by itself."""
+def _groups(rows: Table, resample: str | None, asking: Tensor) -> Tensor | None:
+    """(Q,) which queries are drawn together; a row without a value is drawn by itself. asking: (Q,) ids of rows."""
     if resample is None:
         return None
     codes = torch.from_numpy(column_codes(rows, resample, "--resample")[0])
     groups = torch.where(codes >= 0, codes, torch.arange(len(codes)) + int(codes.max()) + 1)
     ids, order = torch.from_numpy(rows.ids).sort()
-    return groups[order[torch.searchsorted(ids, asked.queries.ids)]]
+    return groups[order[torch.searchsorted(ids, asking)]]
 
 
 def _measured(before: Question, after: Question, groups: Tensor | None) -> dict[str, Crossed]:

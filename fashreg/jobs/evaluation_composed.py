@@ -27,7 +27,7 @@ Rows = NDArray[np.int64]
 
 def composed_found(asker: Asker, evaluator: Any) -> Found:
     """One search, or one for each value of the column `by`, and their join."""
-    asked = _Composed(asker, evaluator)
+    asked = _Composed(asker, evaluator, evaluator.exclude_reference)
     table = asker.table
     if evaluator.by is None:
         groups: dict[str, Mask] = {"": np.ones(len(table), dtype=np.bool_)}
@@ -50,12 +50,24 @@ def composed_found(asker: Asker, evaluator: Any) -> Found:
     )
 
 
+def composed_search(asker: Asker, *, exclude_reference: bool = False) -> Search:
+    """Every row that asks, of the pictures that can be found; DataError where nobody can find anything.
+
+    exclude_reference: whether the picture that asks is left out of its own answers.
+    """
+    found = _Composed(asker, None, exclude_reference).search(np.ones(len(asker.table), dtype=np.bool_))
+    if found is None:
+        raise DataError(f"{asker.table.source}: no row has a text and a right answer in the gallery")
+    return found
+
+
 @dataclass(slots=True)
 class _Composed:
     """Who asks, who can be found, and the vectors of those that ask. counted, near: so far."""
 
     asker: Asker
     evaluator: Any
+    exclude_reference: bool
     counted: dict[str, int] = field(default_factory=lambda: dict.fromkeys(("queries", "gallery"), 0))
     near: list[Neighbours] = field(default_factory=list)
 
@@ -64,6 +76,11 @@ class _Composed:
 
     def part(self, mask: Mask) -> Part | None:
         """What the rows of a mask find among the pictures of the same rows; None where nobody can find anything."""
+        found = self.search(mask)
+        return None if found is None else self._answered(found)
+
+    def search(self, mask: Mask) -> Search | None:
+        """The question of the rows of a mask to the pictures of the same rows; None as in `part`."""
         asker, table = self.asker, self.asker.table
         texts, targets = asker.texts(), np.array(targets_of(table), dtype=object)
         task = task_for(asker.encoder, "both", asker.task)
@@ -88,7 +105,7 @@ class _Composed:
         question = Question(
             side(asked, labels[rows], queries.ids), side(answers, things.labels, ids), relevance, COMPOSED, alone
         )
-        return self._answered(Search(question, ids_of(table, rows), "image+text", "target"))
+        return Search(question, ids_of(table, rows), "image+text", "target")
 
     def _answered(self, search: Search) -> Part:
         question, evaluator = search.question, self.evaluator
@@ -136,7 +153,7 @@ class _Composed:
     def _side(self, rows: Rows, labels: Codes, shown: Sequence[str], ids: Tensor) -> Any:
         """Who asks, without vectors. The id of a query is that of its own picture in the gallery, where that is left
         out of the answers."""
-        if not self.evaluator.exclude_reference:
+        if not self.exclude_reference:
             return side(torch.zeros(len(rows), 0), labels, nobody(len(rows)))
         own = dict(zip(shown, ids.tolist(), strict=True))
         found = torch.tensor([own.get(self.asker.table.paths[row], -1) for row in rows], dtype=torch.int64)

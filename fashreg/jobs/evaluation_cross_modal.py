@@ -54,6 +54,11 @@ def cross_modal_found(asker: Asker, evaluator: Any) -> Found:
     )
 
 
+def words_search(asker: Asker) -> Search:
+    """The question of the texts of a table to its pictures."""
+    return _Sides(asker).search("text_to_image")
+
+
 class _Sides:
     """The different pictures and texts of a table with their vectors. repeats: of the last drawing."""
 

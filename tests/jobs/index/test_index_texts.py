@@ -147,7 +147,7 @@ def test_an_index_stays_valid_when_another_task_is_added(shop: Path) -> None:
 
 
 def test_galleries_are_compared_in_the_tasks_that_find_pictures(shop: Path) -> None:
-    found = compatibility(shop / "model", shop / "model", shop / "t.csv", progress=False)
+    found = compatibility(shop / "model", shop / "model", shop / "t.csv", pictures=True, progress=False)
     assert [one.task for one in found.tasks] == ["cross-modal", "composed"]
 
 
