@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Self
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from fashreg.config_component import ComponentConfig
 from fashreg.config_data import DataConfig
@@ -46,7 +46,9 @@ class Recipe(BaseModel):
     learner: ComponentConfig = Field(ComponentConfig(name="standard"), description="the way to learn")
     stream: StreamConfig | None = Field(None, description="learn in increments: one experience after another")
     tasks: dict[str, TaskConfig] | None = Field(
-        None, description="learn several tasks together, each with its own data: a name and what differs for it"
+        None,
+        description="learn several tasks together, each with its own data: a name and what differs for it; a task "
+        "that is null is left out",
     )
     evaluators: Annotated[list[ComponentConfig], Field(min_length=1)] = Field(
         default_factory=lambda: [ComponentConfig(name="retrieval")],
@@ -61,6 +63,13 @@ class Recipe(BaseModel):
     trainer: TrainerConfig = Field(default_factory=TrainerConfig, description="optimisation, precision, schedule")
     plugins: list[str] | None = Field(None, description="narrow what is seen to these distributions; null = all")
     seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(0, description="fixes everything random on CPU")
+
+    @field_validator("tasks", mode="before")
+    @classmethod
+    def _named(cls, tasks: Any) -> Any:
+        if not isinstance(tasks, Mapping):
+            return tasks
+        return {name: task for name, task in tasks.items() if task is not None}
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -105,7 +114,7 @@ def read_recipe(
 
 
 def read_data(table: str | None, overrides: Sequence[str] = (), *, like: DataConfig | None = None) -> DataConfig:
-    """How to read a table: `like` (or the defaults) with another table and `field=value` overrides.
+    """How to read a table: `like` (or the defaults) with another table and overrides `field=value` (or `data.field=`).
 
     With another table, the root folder of `like` no longer applies. Raises RecipeError naming the nearest field.
     """
@@ -114,7 +123,7 @@ def read_data(table: str | None, overrides: Sequence[str] = (), *, like: DataCon
         document.pop("root", None)
         document["table"] = table
     for text in overrides:
-        apply_override(document, text)
+        apply_override(document, text.removeprefix("data."))
     try:
         return DataConfig.model_validate(document)
     except ValidationError as error:

@@ -38,6 +38,7 @@ def check_table(
     *,
     on_bad_image: str = "error",
     classes: int = 1,
+    pairs: bool = True,
     looked: dict[str, str | None] | None = None,
 ) -> Report:
     """Looks at every file of the table (target pictures too) and counts its classes; raises one DataError for all that
@@ -46,8 +47,8 @@ def check_table(
     pictures: open each file far enough to know that it is a whole picture (headers and ends; only suspicious ones are
     decoded). False: only look whether the files exist. on_bad_image: "skip" makes missing and bad files a warning and
     marks them in `bad`, so that `table.take(~report.bad)` leaves them out. classes: fewest classes that the table
-    must have; training needs 2; 0: labels do not matter. looked: path -> fault of files that were looked at before in
-    the same way; those of this table are added.
+    must have; training needs 2; 0: labels do not matter. pairs: False says nothing of classes with a single picture.
+    looked: path -> fault of files that were looked at before in the same way; those of this table are added.
     """
     problems, warnings = Problems(table.source), []
     faults = _faults(table, pictures, {} if looked is None else looked)
@@ -65,7 +66,7 @@ def check_table(
         names = ", ".join(f'"{name}"' for name in islice(table.label_names, 3))
         problems.add(f"{classes} or more classes are needed, and there is {len(counts)} ({names or 'none'})")
     singles = int((counts == 1).sum())
-    if singles and classes:
+    if singles and classes and pairs:
         warnings.append(
             f"{singles:,} of {len(counts):,} classes have a single picture, which never makes a positive pair"
         )

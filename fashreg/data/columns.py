@@ -40,11 +40,15 @@ class Problems:
             raise DataError(f"{self.source} cannot be used:\n{lines}", rows=tuple(self.rows[:20]), column=self.column)
 
 
+def counted(count: int, what: str) -> str:
+    """`1 row`, `1,200 rows`."""
+    return f"1 {what}" if count == 1 else f"{count:,} {what}s"
+
+
 def examples(rows: Sequence[int] | NDArray[np.int64], values: Sequence[Any] | None = None, most: int = 5) -> str:
     """`3 rows: 4 ("a.jpg"), 7 ("b.jpg"), 9 ("c.jpg")`; rows count from 0, the header excluded."""
     shown = [str(int(r)) if values is None else f'{int(r)} ("{v}")' for r, v in zip(rows, values or rows, strict=False)]
-    count = "1 row" if len(rows) == 1 else f"{len(rows):,} rows"
-    return f"{count}: {', '.join(shown[:most])}{', ...' if len(rows) > most else ''}"
+    return f"{counted(len(rows), 'row')}: {', '.join(shown[:most])}{', ...' if len(rows) > most else ''}"
 
 
 def missing_column(column: str, columns: Sequence[str], setting: str) -> str:

@@ -63,6 +63,7 @@ class TableSource:
         everything = np.arange(len(self.frame), dtype=np.int64)
         if not len(self.frame):
             self.problems.add("it has no rows")
+            return everything
         if split is None:
             return everything
         if column is None or not self._has(column):

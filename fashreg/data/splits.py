@@ -59,14 +59,17 @@ def usable(
     *,
     pictures: bool = True,
     classes: int = 1,
+    pairs: bool = True,
     looked: dict[str, str | None] | None = None,
 ) -> tuple[Table, tuple[str, ...]]:
     """A checked table without the rows that config.on_bad_image says to skip, and what to tell a person.
 
-    looked: files that were looked at before, as `check_table` takes them.
+    pairs, looked: as `check_table` takes them.
     """
-    report = check_table(table, pictures, on_bad_image=config.on_bad_image, classes=classes, looked=looked)
-    return (table.take(~report.bad) if report.bad.any() else table), report.warnings
+    how: dict[str, Any] = {"on_bad_image": config.on_bad_image, "classes": classes, "pairs": pairs, "looked": looked}
+    report = check_table(table, pictures, **how)
+    told = tuple(f"{table.source}: {text}" for text in report.warnings)
+    return (table.take(~report.bad) if report.bad.any() else table), told
 
 
 def hold_out(table: Table, share: float, seed: int) -> tuple[Table, Table]:

@@ -12,11 +12,12 @@ from fashreg.assembly import build, check_recipe, spec_of
 from fashreg.config import Recipe
 from fashreg.data.table import Table
 from fashreg.encoder import Encoder
+from fashreg.errors import FashregError
 from fashreg.interfaces import Evaluator, Reranker, Sampler
 from fashreg.jobs.evaluation import Asking, evaluate_table
 from fashreg.jobs.parts_check import check_together
 from fashreg.jobs.tables import Tables, read_tables
-from fashreg.jobs.task_parts import MEAN, TaskPart, evaluate_parts, task_facts, task_parts
+from fashreg.jobs.task_parts import MEAN, TaskPart, check_able, evaluate_parts, task_facts, task_parts
 from fashreg.jobs.task_tables import TaskTables
 from fashreg.own_paths import public
 from fashreg.training.checkpoint import seed_everything
@@ -68,7 +69,13 @@ class Parts:
         task = self.tasks.get(experience.task or "")
         spec = self.sampler if task is None or task.sampler is None else task.sampler
         facts |= {} if task is None else {"batch_size": task.batch_size}
-        sampler: Sampler = build("sampler", spec, facts=facts)
+        try:
+            sampler: Sampler = build("sampler", spec, facts=facts)
+        except FashregError as error:
+            if task is not None:
+                own = "" if task.sampler is not None else f" (another sampler: --set tasks.{task.name}.sampler=random)"
+                error.args = (f"task {task.name!r}: {error}{own}",)
+            raise
         return sampler
 
     def count_batches(self, experience: Experience) -> int:
@@ -156,9 +163,11 @@ def assemble(recipe: Recipe, tables: Tables, objects: Mapping[str, Any]) -> Part
         return build(name, objects.get(name, getattr(recipe, name)), facts=facts)
 
     backbone = made("backbone")
+    check_able(tables.tasks, "backbone", backbone)
     facts["in_dim"] = backbone.out_dim
     facts |= {name: getattr(backbone, name) for name in ("text_dim", "vocabulary") if hasattr(backbone, name)}
     head = _head(objects.get("head", recipe.head), backbone, facts)
+    check_able(tables.tasks, "head", head)
     encoder = Encoder(backbone, head)
     if tables.tasks:
         add_heads(encoder, tables.experiences[0])

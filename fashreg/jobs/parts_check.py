@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from fashreg.config import Recipe
 from fashreg.errors import RecipeError
 from fashreg.jobs.tables import Tables
-from fashreg.jobs.task_parts import check_tasks
+from fashreg.jobs.task_parts import check_judges, check_tasks
 from fashreg.training.schedule import total_steps
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ def check_together(recipe: Recipe, tables: Tables, parts: Parts) -> None:
     """RecipeError for the first thing that does not go together."""
     if tables.tasks:
         check_tasks(tables.tasks, parts.learner)
+        check_judges(parts.tasks)
     else:
         _check_needs(recipe, tables, parts)
     if not getattr(parts.loss, "moves_batch", True):

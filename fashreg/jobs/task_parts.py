@@ -14,12 +14,26 @@ from fashreg.encoder import Encoder
 from fashreg.errors import RecipeError
 from fashreg.interfaces import Evaluator
 from fashreg.jobs.evaluation import Asking, Evaluation, evaluate_table
+from fashreg.jobs.evaluation_kinds import judges
 from fashreg.jobs.settling import task_evaluators
 from fashreg.jobs.task_tables import CLASSIFICATION, NEEDS, TaskTables
 from fashreg.values import Experience
 
 #: The mean over the tasks of the metric that matters most to each.
 MEAN = "mean_primary"
+
+#: Kind of task -> what a backbone, and a head, must be able to do.
+_ABLE = {
+    "backbone": {"cross-modal": "encode_text", "composed": "compose", "captioning": "captions"},
+    "head": {CLASSIFICATION: "classify", "captioning": "words"},
+}
+#: Kind of task -> what its evaluator may be given. Pictures that find pictures can be asked of the first two as well.
+_JUDGED = {
+    "cross-modal": ("cross-modal", "pictures"),
+    "composed": ("composed", "pictures"),
+    CLASSIFICATION: ("classes",),
+    "captioning": ("captions",),
+}
 
 
 @dataclass(frozen=True)
@@ -51,6 +65,31 @@ def task_facts(tables: Mapping[str, TaskTables]) -> dict[str, Any]:
         "kinds": {name: task.kind for name, task in tables.items()},
         "classes": {name: task.train.label_names for name, task in tables.items() if task.kind == CLASSIFICATION},
     }
+
+
+def check_able(tables: Mapping[str, TaskTables], field: str, part: Any) -> None:
+    """RecipeError where a backbone or head (field) cannot do what a kind of task asks of it."""
+    for name, task in tables.items():
+        member = _ABLE[field].get(task.kind)
+        if member is not None and not hasattr(part, member):
+            raise RecipeError(
+                f"task {name!r} ({task.kind}): {field} {type(part).__name__} knows nothing of such tasks (it has no "
+                f"{member}): --set {field}=fame-vil (plugin fashreg-famevil), or leave the task out: --set "
+                f"tasks.{name}=null",
+                field=field,
+            )
+
+
+def check_judges(parts: Mapping[str, TaskPart]) -> None:
+    """RecipeError where an evaluator judges something else than a task of its kind gives."""
+    for name, part in parts.items():
+        judged = judges(part.evaluator)
+        if judged not in _JUDGED[part.kind]:
+            raise RecipeError(
+                f"task {name!r} ({part.kind}) cannot be measured by {type(part.evaluator).__name__}, which judges "
+                f"{judged}: leave tasks.{name}.evaluator out, or name {part.kind}",
+                field=f"tasks.{name}.evaluator",
+            )
 
 
 def check_tasks(tables: Mapping[str, TaskTables], learner: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ from fashreg.config import Recipe
 from fashreg.config_data import DataConfig
 from fashreg.config_tasks import data_of, kinds_of
 from fashreg.data.classes import in_classes
+from fashreg.data.columns import counted
 from fashreg.data.opening import open_source, place_of
 from fashreg.data.splits import hold_out, hold_out_rows, usable
 from fashreg.data.table import Table, read_table
@@ -26,9 +28,11 @@ CLASSIFICATION = "classification"
 NEEDS: Mapping[str, tuple[str, ...]] = {
     "cross-modal": ("text",),
     "composed": ("text", "target"),
-    CLASSIFICATION: (),
+    CLASSIFICATION: ("label",),
     "captioning": ("text",),
 }
+#: Fields of `data` that tasks mean differently; an error names the task's own.
+_OWN = ("label", "text", "target")
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,15 @@ class _Reading:
     read: dict[str, tuple[Table, tuple[str, ...]]] = field(default_factory=dict)
 
     def task(self, name: str, kind: str) -> TaskTables:
+        """One task's tables; a DataError names the task, and its own fields of `data`."""
+        try:
+            return self._task(name, kind)
+        except DataError as error:
+            own, common = (self.recipe.tasks or {})[name].data.model_fields_set, self.recipe.data.model_fields_set
+            error.args = (f"task {name!r}: {_own_fields(str(error), name, own, common)}",)
+            raise
+
+    def _task(self, name: str, kind: str) -> TaskTables:
         """Read, checked, divided, and the classes of a task that classifies made equal in all splits."""
         own, recipe = (self.recipe.tasks or {})[name], self.recipe
         data = data_of(recipe.data, own)
@@ -103,12 +116,13 @@ class _Reading:
 
     def _split(self, given: Any, data: DataConfig, split: str, kind: str) -> tuple[Table, tuple[str, ...]]:
         classes = 2 if kind == CLASSIFICATION and split == data.train_split else 0
-        need = kind == CLASSIFICATION
         said = data.model_dump_json(exclude={"augment", "decoded", "workers", "holdout"})
-        key = f"{split} {need} {classes} {said if isinstance(given, str) else id(given)}"
+        key = f"{split} {classes} {said if isinstance(given, str) else id(given)}"
         if key not in self.read:
-            table = read_table(given, data, split=split, need_label=need)
-            self.read[key] = usable(table, data, classes=classes, looked=self.looked)
+            table = read_table(given, data, split=split, need_label=False)
+            if classes and not table.num_classes:
+                read_table(given, data, split=split)  # says why: no such column, or nothing in it
+            self.read[key] = usable(table, data, classes=classes, pairs=False, looked=self.looked)
         return self.read[key]
 
 
@@ -123,13 +137,26 @@ def beside(data: DataConfig, main: DataConfig, source: Any = None) -> DataConfig
     return data.model_copy(update={"table": str(near)}) if near.is_file() else data
 
 
+def _own_fields(said: str, name: str, own: set[str], common: set[str]) -> str:
+    """A message about `data.FIELD=` as one about the task's own, where that is the one to set.
+
+    own, common: fields that the task, and the recipe's section `data`, were given.
+    """
+
+    def named(found: re.Match[str]) -> str:
+        mine = found[1] in own or (found[1] in _OWN and found[1] not in common)
+        return f"tasks.{name}.{found[0]}" if mine else found[0]
+
+    return re.sub(r"(?<![\w.])data\.(\w+)(?==)", named, said)
+
+
 def _check_columns(name: str, kind: str, data: DataConfig) -> None:
     """RecipeError where the kind of task needs a column that nobody named."""
     for column in NEEDS[kind]:
         if getattr(data, column) is None:
-            what = "texts" if column == "text" else "the picture that each picture and its text ask for"
+            what = {"text": "texts", "label": "classes", "target": "the picture that each picture and its text ask for"}
             raise RecipeError(
-                f"task {name!r} ({kind}) needs {what}: --set tasks.{name}.data.{column}=COLUMN",
+                f"task {name!r} ({kind}) needs {what[column]}: --set tasks.{name}.data.{column}=COLUMN",
                 field=f"tasks.{name}.data.{column}",
             )
 
@@ -138,7 +165,8 @@ def _learnable(table: Table, name: str, kind: str, data: DataConfig) -> tuple[Ta
     """The rows that have what the task learns from, and what to tell of the others."""
     kept: NDArray[np.bool_] = np.ones(len(table), dtype=np.bool_)
     told = []
-    for column, cells in (("text", table.texts), ("target", table.targets)):
+    labels = table.labels >= 0
+    for column, cells in (("text", table.texts), ("target", table.targets), ("label", labels)):
         if column not in NEEDS[kind] or cells is None:
             continue
         filled = np.array([bool(cell) for cell in cells], dtype=np.bool_)
@@ -149,7 +177,7 @@ def _learnable(table: Table, name: str, kind: str, data: DataConfig) -> tuple[Ta
             )
         kept &= filled
     if not kept.any():
-        raise DataError(f"{table.source}: task {name!r} ({kind}) has nothing to learn from: {'; '.join(told)}")
+        raise DataError(f"{table.source}: a task of kind {kind} has nothing to learn from: {'; '.join(told)}")
     return (table if kept.all() else table.take(kept)), tuple(told)
 
 
@@ -158,8 +186,12 @@ def _same_classes(table: Table | None, train: Table) -> tuple[Table | None, tupl
     if table is None:
         return None, ()
     known, strange = in_classes(table, train.label_names)
-    if not strange:
-        return known, ()
-    names = ", ".join(f'"{name}"' for name in strange[:3])
-    told = f"{len(table) - len(known):,} rows are of {len(strange)} classes ({names}) that training lacks; left out"
-    return (known if len(known) else None), (f"{table.source}: {told}",)
+    without = int((table.labels < 0).sum())
+    others = len(table) - len(known) - without
+    told = []
+    if strange:
+        names = ", ".join(f'"{name}"' for name in strange[:3]) + (", ..." if len(strange) > 3 else "")
+        told.append(f"{counted(others, 'row')} of classes that training lacks, left out: {names}")
+    if without:
+        told.append(f"{counted(without, 'row')} without a class, left out")
+    return (known if len(known) else None), tuple(f"{table.source}: {text}" for text in told)
