@@ -155,7 +155,7 @@ def write_folder_atomically(folder: Path, *, kind: str, replace: bool = True, ke
         raise ModelError(f"{folder} cannot be written: {error}") from error
     with lock_folder(target):
         recover_folder(target)
-        strange = _check_replaceable(target, kind, replace, keep)
+        strange = check_replaceable(target, kind, replace, keep)
         fresh = target.with_name(f".{target.name}.new-{secrets.token_hex(4)}")
         fresh.mkdir()
         try:
@@ -194,7 +194,7 @@ def recover_folder(folder: Path) -> None:
         shutil.rmtree(fresh, ignore_errors=True)
 
 
-def _check_replaceable(target: Path, kind: str, replace: bool, keep: bool) -> list[str]:
+def check_replaceable(target: Path, kind: str, replace: bool = True, keep: bool = False) -> list[str]:
     """The files in `target` that are somebody else's; ModelError where it must not be replaced."""
     if not target.exists():
         return []

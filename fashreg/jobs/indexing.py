@@ -17,7 +17,7 @@ from fashreg.data.table import Table
 from fashreg.encoder import Encoder
 from fashreg.errors import DataError, FashregError, ModelError, OptionError
 from fashreg.hub.address import SCHEME, is_address
-from fashreg.indexes.folder import SavedIndex, fill_index, save_index
+from fashreg.indexes.folder import KIND, SavedIndex, fill_index, save_index
 from fashreg.indexes.recall import exact_ids, recall_of, sample_rows
 from fashreg.interfaces import Index
 from fashreg.jobs.gallery import Gallery
@@ -26,6 +26,7 @@ from fashreg.jobs.index_opening import open_index
 from fashreg.jobs.index_tasks import folders_for, tasks_of
 from fashreg.jobs.opening import Model, open_model, open_table
 from fashreg.jobs.task_vectors import TaskVectors
+from fashreg.manifest import check_replaceable
 
 __all__ = ["Gallery", "build_index", "build_indexes", "load_index"]
 
@@ -57,6 +58,7 @@ def build_index(
     named = task_of(encoder, task, several=", or an index for each: --every-task")
     rows, _ = open_table(table, trained.data, split=split, options=options, need_label=False)
     items = items_of(rows, keep)
+    _check_before(index, encoder, len(rows), [] if out is None else [Path(out)])
     vectors = encoder.embed(rows, batch_size=batch_size, task=named, progress=progress)
     built = _made(index, vectors, rows)
     measured = measure(built, recall)
@@ -84,7 +86,7 @@ def build_indexes(
 
     tasks: which, default all that find pictures. out: a folder, in which each task gets an index folder of its own,
     called after it (`/` and its like as %2F). index: name, spec or class. The rest, and what each index is, as in
-    `build_index`; `load_index(OUT/TASK)` opens one.
+    `build_index`; `load_index(OUT, task=TASK)` opens one.
     """
     if not isinstance(index, str | Mapping | type):
         raise ValueError("an index object holds the vectors of one task: give the name of an index, a spec or a class")
@@ -93,6 +95,7 @@ def build_indexes(
     folders = None if out is None else folders_for(Path(out), wanted)
     rows, _ = open_table(table, trained.data, split=split, options=options, need_label=False)
     items = items_of(rows, keep)
+    _check_before(index, encoder, len(rows), list((folders or {}).values()))
     vectors = TaskVectors(encoder, rows, wanted, batch_size=batch_size, progress=progress)
     galleries: dict[str, Gallery] = {}
     for task in wanted:
@@ -104,11 +107,19 @@ def build_indexes(
     return galleries
 
 
+def _check_before(index: Any, encoder: Encoder, count: int, folders: Sequence[Path]) -> None:
+    """What can be known before hours of embedding: that the index can be made of so many pictures, and written."""
+    for folder in folders:
+        check_replaceable(Path(os.path.realpath(folder)), KIND)
+    if isinstance(index, str | Mapping | type):
+        _check_trained(build("index", index, facts={"embed_dim": encoder.embed_dim}), count)
+
+
 def _made(index: Any, vectors: Tensor, rows: Table) -> Index:
     """An index of a table's vectors."""
     built: Index = build("index", index, facts={"embed_dim": vectors.shape[1]})
     built.add(vectors, torch.from_numpy(rows.ids))
-    _check_trained(built)
+    _check_trained(built, len(built))
     return built
 
 
@@ -132,14 +143,17 @@ def _save(
     )
 
 
-def load_index(folder: str | Path, *, model: Model | None = None, across: bool = False) -> Gallery:
+def load_index(
+    folder: str | Path, *, task: str | None = None, model: Model | None = None, across: bool = False
+) -> Gallery:
     """The gallery saved in a folder (or beside the model of user/name@REV on the Hub), with the model that made it.
 
+    task: whose index, where there is one for each of several (`build_indexes`).
     model: model folder or Encoder, when it has moved since; also a later one in which the index's task is as it was.
     Raises ModelError for a model whose vectors are others, even if the dimensions agree. across: ask with that model
     all the same (of the same width, with the index's task); `fashreg.compatibility` measures what that costs.
     """
-    saved = open_index(folder)
+    saved = open_index(folder, task)
     return open_gallery(saved, encoder_of(saved, model, across=across))
 
 
@@ -206,11 +220,11 @@ def _refuse_reserved(name: str) -> None:
         raise DataError(f'the column "{name}" cannot be kept: hits have an {name} of their own; rename it', column=name)
 
 
-def _check_trained(index: Any) -> None:
+def _check_trained(index: Any, count: int) -> None:
     """An index that is asked for and cannot be trained is not made; a growing one searches exactly meanwhile."""
     needed = getattr(index, "needed", 0)
-    if needed and not index.trained:
+    if count < needed and not index.trained:
         raise ModelError(
-            f"{index.kind or index.factory} is trained on at least {needed:,} pictures, and there are {len(index):,}: "
+            f"{index.kind or index.factory} is trained on at least {needed:,} pictures, and there are {count:,}: "
             "take --index exact (quick enough for so few), or another kind"
         )

@@ -10,7 +10,8 @@ import pytest
 import torch
 from index_shop import N, built
 
-from fashreg.errors import DataError, ModelError
+from fashreg.encoder import Encoder
+from fashreg.errors import DataError, FashregError, ModelError
 from fashreg.jobs import indexing
 from fashreg.jobs.index_changes import delete_from_index, describe_index
 from fashreg.jobs.indexing import load_index, measure
@@ -62,6 +63,25 @@ def test_an_index_that_cannot_be_made_is_not_made(shop: Path, tmp_path: Path, op
     with pytest.raises((ModelError, DataError, ValueError), match=says):
         built(shop, tmp_path / "i", **options)
     assert not (tmp_path / "i").exists()
+
+
+@pytest.mark.parametrize(
+    ("index", "out", "says"),
+    [
+        ("hnsw", "i", "no index named 'hnsw'"),
+        ({"name": "faiss", "kind": "ivf-pq"}, "i", "at least 624 pictures, and there are 24"),
+        ("exact", "model", "holds the fashreg model, which the new index must not replace"),
+        ("exact", "notes", "was not written by fashreg"),
+    ],
+)
+def test_what_cannot_be_built_or_written_is_told_before_any_picture_is_embedded(
+    shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, index: Any, out: str, says: str
+) -> None:
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes/mine.txt").write_text("mine")
+    monkeypatch.setattr(Encoder, "embed", lambda *_, **__: pytest.fail("pictures were embedded"))
+    with pytest.raises(FashregError, match=says):
+        built(shop, (shop if out == "model" else tmp_path) / out, index=index)
 
 
 def test_sizes_that_lie_are_refused_before_anything_is_made_of_them(index: Path) -> None:
