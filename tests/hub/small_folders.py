@@ -24,7 +24,7 @@ def small_folder(place: Path, kind: str = "model", value: float = 1.0, **more: s
         "model": {
             "config.json": json.dumps({"value": value, "provenance": {}}),
             "model.safetensors": weights(value),
-            "README.md": "# x\n",
+            "README.md": "---\nlibrary_name: fashreg\n---\n# x\n",
         },
         "index": {"index.json": '{"extra": {}}', "vectors.safetensors": weights(value)},
         "evaluation": {"evaluation.json": json.dumps({"value": value, "protocol": {"source": ""}})},
