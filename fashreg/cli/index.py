@@ -17,6 +17,10 @@ Folder = Annotated[Path, typer.Argument(help="Index folder.")]
 Place = Annotated[
     str, typer.Argument(metavar="FOLDER", help="Index folder; or user/name@REV: that repository's index on the Hub.")
 ]
+OfTask = Annotated[
+    str | None,
+    typer.Option("--task", help="Whose index, where FOLDER holds one for each task; default: the only one that fits."),
+]
 Moved = Annotated[
     str | None,
     typer.Option("--model", help="Model folder, when it has moved since the index was built, or is a later one."),
@@ -96,7 +100,8 @@ def add(
     from fashreg.jobs.index_changes import add_to_index
     from fashreg.jobs.index_several import add_to_indexes
 
-    _change(add_to_index, add_to_indexes, folder, table, model, split, batch_size, set_)
+    how = {"model": model, "split": split, "batch_size": batch_size, "options": set_ or ()}
+    _change(folder, add_to_index, add_to_indexes, table, **how)
 
 
 @index_app.command("update")
@@ -115,27 +120,18 @@ def update(
     from fashreg.jobs.index_changes import update_index
     from fashreg.jobs.index_several import update_indexes
 
-    _change(update_index, update_indexes, folder, table, model, split, batch_size, set_)
+    how = {"model": model, "split": split, "batch_size": batch_size, "options": set_ or ()}
+    _change(folder, update_index, update_indexes, table, **how)
 
 
-def _change(
-    one: Any,
-    several: Any,
-    folder: Path,
-    table: str,
-    model: str | None,
-    split: str | None,
-    batch_size: int,
-    set_: list[str] | None,
-) -> None:
+def _change(folder: Path, one: Any, several: Any, *given: Any, **how: Any) -> None:
     """The change of one index folder, or of all in a folder of them."""
     from fashreg.jobs.index_tasks import indexes_in
 
-    ours: dict[str, Any] = {"model": model, "split": split, "batch_size": batch_size, "options": set_ or ()}
     if not indexes_in(folder):
-        print(one(folder, table, **ours))
+        print(one(folder, *given, **how))
         return
-    for name, change in several(folder, table, **ours).items():
+    for name, change in several(folder, *given, **how).items():
         print(shown(f"{name}: {change}"))
 
 
@@ -146,18 +142,19 @@ def delete(
     image: Annotated[list[Path] | None, typer.Option(help="Path of a picture (repeatable).")] = None,
     where: Where = None,
 ) -> None:
-    """Delete pictures from the index; the files of the pictures stay."""
+    """Delete pictures from the index, or from all in a folder of several; the files of the pictures stay."""
     from fashreg.jobs.index_changes import delete_from_index
+    from fashreg.jobs.index_several import delete_from_indexes
 
-    print(delete_from_index(folder, ids=id_ or (), images=image or (), where=where))
+    _change(folder, delete_from_index, delete_from_indexes, ids=id_ or (), images=image or (), where=where)
 
 
 @index_app.command("info")
-def info(folder: Place, as_json: AsJson = False) -> None:
+def info(folder: Place, task: OfTask = None, as_json: AsJson = False) -> None:
     """What an index folder holds, after every file was checked."""
     from fashreg.jobs.index_changes import describe_index
 
-    said = describe_index(folder)
+    said = describe_index(folder, task)
     if as_json:
         print(json.dumps(said, indent=1))
         return
@@ -168,6 +165,7 @@ def info(folder: Place, as_json: AsJson = False) -> None:
 
 def search(
     folder: Place,
+    task: OfTask = None,
     image: Annotated[
         list[Path] | None, typer.Option(help="Query picture (repeatable); default: four of the gallery, as examples.")
     ] = None,
@@ -203,6 +201,7 @@ def search(
 
     asked, answers = search_folder(
         folder,
+        task=task,
         pictures=image or (),
         ids=id_ or (),
         texts=text or (),

@@ -16,7 +16,7 @@ Repository = Annotated[str, typer.Argument(metavar="USER/NAME[@REV]", help="Repo
 
 def push(
     folder: Annotated[
-        Path, typer.Argument(metavar="DIR", help="Model, index or evaluation folder, or a run: model and evaluation.")
+        Path, typer.Argument(metavar="DIR", help="Model, index(es) or evaluation, or a run: model and evaluation.")
     ],
     repo: Annotated[str, typer.Argument(metavar="USER/NAME", help="Repository; made when it is not there.")],
     private: Annotated[

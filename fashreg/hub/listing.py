@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fashreg.errors import HubError, ModelError
-from fashreg.hub.client import plain_text, translated, with_retries
+from fashreg.hub.address import Address
+from fashreg.hub.client import Token, hub_api, plain_text, translated, with_retries
 from fashreg.hub.parcel import Content
 from fashreg.hub.snapshot import Snapshot
 from fashreg.manifest import MANIFEST, read_manifest
@@ -47,6 +48,12 @@ def list_files(api: HfApi, repo: str, commit: str) -> dict[str, Listed]:
 def places_in(files: Collection[str]) -> list[str]:
     """Where in a repository there are fashreg folders: "" is the root."""
     return sorted(path[: -len(MANIFEST)].rstrip("/") for path in files if path.rpartition("/")[2] == MANIFEST)
+
+
+def list_places(address: Address, token: Token = None) -> list[str]:
+    """Where in a revision of a repository there are fashreg folders; HubError where it cannot be asked."""
+    with translated(address.repo, address.revision):
+        return places_in(list_files(hub_api(token), address.repo, address.revision or "main"))
 
 
 def earlier_files(snapshot: Snapshot, files: dict[str, Listed], place: str, kind: str) -> set[str]:

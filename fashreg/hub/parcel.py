@@ -78,8 +78,9 @@ class Parcel:
 
 
 def pack(folder: Path, *, part: str | None = None, include: Iterable[str] = ()) -> Parcel:
-    """The parcel of a model, index or evaluation folder, or of a run: its model and, where there are any, evaluations;
-    one of several tasks, `evaluation-TASK`, goes to a place of that name.
+    """The parcel of a model, index or evaluation folder; of a run: its model and, where there are any, evaluations; one
+    of several tasks, `evaluation-TASK`, goes to a place of that name. Of a folder of several indexes: each at
+    `index/NAME`.
 
     part: another place in the repository than the usual one of that kind. include: files to be sent although fashreg
     did not write them, by name relative to `folder`. Raises ModelError for a folder that is damaged, and for anything
@@ -89,21 +90,33 @@ def pack(folder: Path, *, part: str | None = None, include: Iterable[str] = ()) 
     missing = sorted(name for name in asked if not (folder / name).is_file())
     if missing:
         raise ModelError(f"{folder} holds no file {missing[0]}, which --include asks for")
-    parcel = Parcel()
-    if (folder / MANIFEST).is_file() or not (folder / "model" / MANIFEST).is_file():
+    parcel, inner = Parcel(), _inner(folder, part)
+    if not inner:
         _add(parcel, folder, part, asked, "")
         return parcel
-    if part is not None:
-        raise ModelError(f"{folder} is a run, and part says where one folder goes: push {folder / 'model'}")
-    of_tasks = sorted(path.name for path in folder.glob("evaluation-*"))
-    inner = [name for name in ("model", "evaluation", *of_tasks) if (folder / name / MANIFEST).is_file()]
-    for name in inner:
+    for name, place in inner.items():
         mine = {n.removeprefix(f"{name}/") for n in asked if n.startswith(f"{name}/")}
-        _add(parcel, folder / name, name if name in of_tasks else None, mine, f"{name}/")
+        _add(parcel, folder / name, place, mine, f"{name}/")
     beside = {n: _read(folder / n) for n in asked if n.split("/")[0] not in inner}
     parcel.included |= beside
     parcel.asked |= set(beside)
     return parcel
+
+
+def _inner(folder: Path, part: str | None) -> dict[str, str | None]:
+    """The fashreg folders in a run, or in a folder of indexes alone, with their places where not their kind's own."""
+    if (folder / MANIFEST).is_file():
+        return {}
+    if (folder / "model" / MANIFEST).is_file():
+        if part is not None:
+            raise ModelError(f"{folder} is a run, and part says where one folder goes: push {folder / 'model'}")
+        of_tasks = sorted(path.name for path in folder.glob("evaluation-*"))
+        names = [name for name in ("model", "evaluation", *of_tasks) if (folder / name / MANIFEST).is_file()]
+        return {name: name if name in of_tasks else None for name in names}
+    within = sorted(path for path in folder.iterdir() if not path.name.startswith(".")) if folder.is_dir() else []
+    if not all((path / name).is_file() for path in within for name in (MANIFEST, "index.json")):
+        return {}
+    return {path.name: f"{part or PLACES['index']}/{path.name}" for path in within}
 
 
 def content_of(raw: bytes) -> Content:

@@ -86,7 +86,7 @@ def push(
     include: Iterable[str] = (),
     exist_ok: bool = True,
 ) -> Pushed:
-    """Push a model, index, evaluation or run folder to `user/name`, which is made when it is not there.
+    """Push a model, index, evaluation or run folder, or one of indexes, to `user/name`, which is made if need be.
 
     part: another place in the repository than the kind's own (the root, `index`, `evaluation`). private: of a
     repository that is made now; one that is there must be so already. revision: branch, made when it is not there.
@@ -235,4 +235,4 @@ def _conflict(address: Address, meant: str, found: str) -> HubConflictError:
 
 
 def _named(parcel: Parcel) -> str:
-    return " and ".join(part.kind for part in parcel.parts).capitalize()
+    return " and ".join(dict.fromkeys(part.kind for part in parcel.parts)).capitalize()

@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 
 KIND = "index"
 _VERSION = 1
-_ABOUT, _TENSORS, _ITEMS, _STRUCTURE = "index.json", "vectors.safetensors", "items.jsonl", "structure.safetensors"
+ABOUT = "index.json"
+_TENSORS, _ITEMS, _STRUCTURE = "vectors.safetensors", "items.jsonl", "structure.safetensors"
 _MOST_WIDE = 1 << 20  # numbers a vector, beyond which a folder is not believed
 _LONGEST = 1000  # letters of a name
 
@@ -96,7 +97,7 @@ def save_index(
     with write_folder_atomically(Path(folder), kind=KIND) as fresh:
         if unchanged_since is not None and _state(Path(folder)) != unchanged_since.state:
             raise BusyError(f"another process has changed {folder} meanwhile; nothing was written: do it again")
-        write_json(fresh / _ABOUT, about)
+        write_json(fresh / ABOUT, about)
         write_tensors(fresh / _TENSORS, {"vectors": vectors.float(), "ids": ids})
         if structure:
             write_tensors(fresh / _STRUCTURE, structure)
@@ -111,7 +112,7 @@ def load_index_folder(folder: str | Path, *, model_fingerprint: str | None = Non
     """
     state = _state(Path(folder))
     manifest = verify_folder(Path(folder), kind=KIND)
-    path = manifest.path(_ABOUT)
+    path = manifest.path(ABOUT)
     about = _checked_about(path, read_json(path))
     if model_fingerprint is not None and about["model_fingerprint"] != model_fingerprint:
         raise ModelError(
@@ -139,7 +140,7 @@ def load_index_folder(folder: str | Path, *, model_fingerprint: str | None = Non
 def fill_index(index: AnyIndex, saved: SavedIndex) -> AnyIndex:
     """Put the rows of a folder into an empty index, with the structure where both have one; gives the index."""
     if saved.spec["config"].get("embed_dim", index.embed_dim) != saved.vectors.shape[1]:
-        raise ModelError(f"{saved.folder / _ABOUT} holds options that do not work: embed_dim is that of other vectors")
+        raise ModelError(f"{saved.folder / ABOUT} holds options that do not work: embed_dim is that of other vectors")
     if not hasattr(index, "restore"):
         index.add(saved.vectors, saved.ids)
         return index
@@ -162,7 +163,7 @@ def load_as(cls: type[AnyIndex], folder: str | Path) -> AnyIndex:
         with told_by(folder):
             index: AnyIndex = build("index", cls, **saved.spec["config"])
     except OptionError as error:
-        raise ModelError(f"{Path(folder) / _ABOUT} holds options that do not work: {error}") from error
+        raise ModelError(f"{Path(folder) / ABOUT} holds options that do not work: {error}") from error
     return fill_index(index, saved)
 
 

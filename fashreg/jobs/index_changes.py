@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -101,26 +101,12 @@ def delete_from_index(
     folder: str | Path, *, ids: Sequence[int] = (), images: Sequence[str | Path] = (), where: Where | None = None
 ) -> Change:
     """Delete pictures from an index folder: by id, by path, or all of which `where` holds. The model is not needed."""
-    saved = load_index_folder(own_folder(folder))
-    gallery = open_gallery(saved, None)
-    gone = set(map(int, ids))
-    for image in images:
-        if (found := gallery.id_of(image)) < 0:
-            raise DataError(f"{image} is not in {folder}")
-        gone.add(found)
-    chosen = ids_where(gallery.items, where)
-    gone |= set([] if chosen is None else chosen.tolist())
-    if not gone:
-        raise DataError("say what to delete: --id N, --image FILE or --where COLUMN=VALUE")
-    gallery.vectors_of(torch.tensor(sorted(gone)))  # says which are unknown
-    gallery.index.delete(torch.tensor(sorted(gone)))
-    _save(saved, gallery, gallery.items[~gallery.items["id"].isin(gone)].reset_index(drop=True))
-    return Change("deleted", len(gone), len(gallery))
+    return deleting(load_index_folder(own_folder(folder)), ids, images, where)()
 
 
-def describe_index(folder: str | Path) -> Mapping[str, Any]:
-    """What an index folder (or the index of a repository on the Hub) holds, as plain data."""
-    saved = open_index(folder)
+def describe_index(folder: str | Path, task: str | None = None) -> Mapping[str, Any]:
+    """What an index folder (or the index of a repository on the Hub) holds, as plain data. task: whose, of several."""
+    saved = open_index(folder, task)
     columns = [] if saved.items is None else [str(name) for name in saved.items.columns if name != "id"]
     return {
         "folder": str(folder),
@@ -133,6 +119,7 @@ def describe_index(folder: str | Path) -> Mapping[str, Any]:
         "model": saved.extra.get("model"),
         "model_fingerprint": saved.model_fingerprint,
         "task": saved.extra.get("task"),
+        "kind": saved.extra.get("kind"),
         "task_fingerprint": saved.extra.get("task_fingerprint"),
         "bytes": sum(path.stat().st_size for path in saved.folder.iterdir()),
     }
@@ -182,6 +169,30 @@ def updating(saved: SavedIndex, gallery: Gallery, rows: Table, numbered: bool) -
         items[name] = before[name].tolist()  # what the table does not say stays
     old = gallery.items[~gallery.items["id"].isin(ids)]
     return Pending("updated", saved, gallery, rows, ids, pd.concat([old, items], ignore_index=True))
+
+
+def deleting(
+    saved: SavedIndex, ids: Sequence[int], images: Sequence[str | Path], where: Where | None
+) -> Callable[[], Change]:
+    """What deletes pictures from an index; DataError for those that it does not hold, and where none is meant."""
+    gallery = open_gallery(saved, None)
+    gone = set(map(int, ids))
+    for image in images:
+        if (found := gallery.id_of(image)) < 0:
+            raise DataError(f"{image} is not in {saved.folder}")
+        gone.add(found)
+    chosen = ids_where(gallery.items, where)
+    gone |= set([] if chosen is None else chosen.tolist())
+    if not gone:
+        raise DataError("say what to delete: --id N, --image FILE or --where COLUMN=VALUE")
+    gallery.vectors_of(torch.tensor(sorted(gone)))  # says which are unknown
+
+    def delete() -> Change:
+        gallery.index.delete(torch.tensor(sorted(gone)))
+        _save(saved, gallery, gallery.items[~gallery.items["id"].isin(gone)].reset_index(drop=True))
+        return Change("deleted", len(gone), len(gallery))
+
+    return delete
 
 
 def _items(rows: Table, gallery: Gallery, saved: SavedIndex) -> pd.DataFrame:

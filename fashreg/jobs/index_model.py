@@ -17,7 +17,8 @@ from fashreg.indexes.folder import SavedIndex
 from fashreg.jobs.opening import Model, open_model
 
 _LONGEST = 4096  # letters of a path
-_HOW = {"cross-modal": "(asked with a text)", "composed": "(asked with a picture and a text)"}
+#: What an index is asked with, by the kind of its task.
+HOW_ASKED = {"cross-modal": "(asked with a text)", "composed": "(asked with a picture and a text)"}
 _TYPED = {"cross-modal": '--text "WORDS"', "composed": '--image FILE --text "WORDS"'}
 
 
@@ -38,7 +39,7 @@ def task_of(encoder: Encoder, task: str | None, *, several: str = "") -> str | N
         raise ModelError(f"this model serves several tasks ({', '.join(tasks)}): say which, --task {tasks[0]}{several}")
     if not finding:
         raise ModelError(f"no task of this model finds pictures ({', '.join(tasks)}): say whose vectors, --task NAME")
-    told = ", ".join(f"--task {name} {_HOW[kinds_of(encoder)[name]]}" for name in finding)
+    told = ", ".join(f"--task {name} {HOW_ASKED[kinds_of(encoder)[name]]}" for name in finding)
     raise ModelError(f"this model finds pictures in several ways: say which, {told}{several}")
 
 
@@ -66,10 +67,11 @@ def check_question(encoder: Encoder, task: str | None, question: Question) -> No
 
 
 def stamped(encoder: Encoder, task: str | None) -> dict[str, Any]:
-    """What an index says of its task: the name, and the fingerprint where the head has tasks."""
+    """What an index says of its task: the name, and, where the head has tasks, the fingerprint, and its kind if any."""
     if task is None or not encoder.head.tasks:
         return {"task": task}
-    return {"task": task, "task_fingerprint": encoder.fingerprint(task)}
+    kind = kinds_of(encoder).get(task)
+    return {"task": task, "task_fingerprint": encoder.fingerprint(task), **({} if kind is None else {"kind": kind})}
 
 
 def made_by(encoder: Encoder, saved: SavedIndex) -> bool:

@@ -8,12 +8,13 @@ from typing import Any
 
 from fashreg.errors import ModelError
 from fashreg.indexes.folder import load_index_folder
-from fashreg.jobs.index_changes import Change, Pending, adding, opened, updating
+from fashreg.jobs.index_changes import Change, Pending, adding, deleting, opened, updating
 from fashreg.jobs.index_model import encoder_of
 from fashreg.jobs.index_tasks import indexes_in
 from fashreg.jobs.indexing import open_gallery
 from fashreg.jobs.opening import Model
 from fashreg.jobs.task_vectors import TaskVectors
+from fashreg.jobs.where import Where
 
 
 def add_to_indexes(
@@ -49,6 +50,20 @@ def update_indexes(
     return _applied(pending, batch_size, progress)
 
 
+def delete_from_indexes(
+    folder: str | Path, *, ids: Sequence[int] = (), images: Sequence[str | Path] = (), where: Where | None = None
+) -> dict[str, Change]:
+    """`delete_from_index` for every index in a folder that `build_indexes` made, as `add_to_indexes`."""
+    pending = {path.name: deleting(load_index_folder(path), ids, images, where) for path in _inner(Path(folder))}
+    return {name: delete() for name, delete in pending.items()}
+
+
+def _inner(folder: Path) -> list[Path]:
+    if not (inner := indexes_in(folder)):
+        raise ModelError(f"{folder} holds no index folders: fashreg index build MODEL --every-task --out {folder}")
+    return inner
+
+
 def _all_checked(
     folder: Path,
     checked: Callable[..., Pending],
@@ -58,9 +73,7 @@ def _all_checked(
     options: Sequence[str],
 ) -> dict[str, Pending]:
     """Every index of the folder with its change. One encoder for all: each must hold that one's vectors."""
-    inner = indexes_in(folder)
-    if not inner:
-        raise ModelError(f"{folder} holds no index folders: fashreg index build MODEL --every-task --out {folder}")
+    inner = _inner(folder)
     first = load_index_folder(inner[0])
     gallery, rows, numbered = opened(first, table, model, split, options)
     found = {inner[0].name: checked(first, gallery, rows, numbered)}

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from fashreg.encoder.questions import Question
 from fashreg.jobs.gallery import Hit
 from fashreg.jobs.hits_page import write_hits_page
 from fashreg.jobs.index_model import encoder_of
@@ -21,6 +22,7 @@ _EXAMPLES = 4
 def search_folder(
     folder: str | Path,
     *,
+    task: str | None = None,
     pictures: Sequence[Path] = (),
     ids: Sequence[int] = (),
     texts: Sequence[str] = (),
@@ -33,11 +35,13 @@ def search_folder(
 ) -> tuple[Asked, list[list[Hit]]]:
     """Ask an index folder with pictures, ids of its own pictures, texts, vectors; with examples of its own by default.
 
-    texts: alone, or with the pictures and ids, each changed as its text says. The model is opened only when something
-    must be embedded, or when it is named. across: it may be another one than
-    the index's; vectors from a file then may be anyone's.
+    task: whose index, where the folder (or repository) holds several; default: the only one that is asked so. texts:
+    alone, or with the pictures and ids, each changed as its text says. The model is opened only when something must be
+    embedded, or when it is named. across: it may be another one than the index's; vectors from a file then may be
+    anyone's.
     """
-    saved = open_index(folder)
+    question: Question = "pictures" if not texts else "both" if pictures or ids else "texts"
+    saved = open_index(folder, task, question)
     needed = bool(pictures or texts) or model is not None or not (ids or vectors)
     gallery = open_gallery(saved, encoder_of(saved, model, across=across) if needed else None)
     stored = None if vectors is None else read_vectors(vectors, saved, across=across)

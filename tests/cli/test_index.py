@@ -92,7 +92,10 @@ def test_indexes_of_tasks_are_built_asked_and_across_models_only_on_purpose(
     across = fashreg("search", tmp_path / "alone", *query, "--across-models", "--json")
     assert across.status == 0, across.err
     assert len(json.loads(across.out)[0]["hits"]) == 2
-    assert "category, colour; name one" in fashreg("search", tmp_path / "out").err
+    assert "say which, --task NAME, one of: category, colour" in fashreg("search", tmp_path / "out").err
+    one = json.loads(fashreg("search", tmp_path / "out", "--task", "colour", *query[:4], "--json").out)
+    assert one == json.loads(fashreg("search", tmp_path / "out/colour", *query[:4], "--json").out)
+    assert json.loads(fashreg("index", "info", tmp_path / "out", "--task", "colour", "--json").out)["task"] == "colour"
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,10 +19,12 @@ from fashreg.errors import HubError, ModelError
 from fashreg.hub.push import push
 from fashreg.jobs.index_changes import add_to_index, delete_from_index, describe_index
 from fashreg.jobs.indexing import build_index, build_indexes
+from fashreg.jobs.searching import search_folder
 from fashreg.storage import save_encoder
 from fashreg.storage.loading import pull_folder
 from fashreg.testing.local_hub import LocalHub
 from fashreg.testing.tiny_run import tiny_encoder, tiny_encoder_of_tasks
+from fashreg.testing.tiny_texts import ENTRY_POINTS, tiny_text_encoder
 
 REPO = "ann/dresses"
 
@@ -104,9 +107,7 @@ def test_indexes_of_tasks_are_pushed_one_by_one_and_pulled(
 ) -> None:
     push(save_encoder(tiny_encoder_of_tasks("colour", "season"), tmp_path / "model"), REPO, token=token)
     made = build_indexes(tmp_path / "model", table, tmp_path / "out", progress=False)
-    with pytest.raises(
-        ModelError, match=r"an index for each of several tasks: colour, season; name one, e\.g\. .*colour"
-    ):
+    with pytest.raises(ModelError, match=r"an index for each of several tasks: say which, .*one of: colour, season$"):
         fashreg.load_index(tmp_path / "out")
     for task in made:
         push(tmp_path / "out" / task, REPO, part=f"index/{task}", token=token)
@@ -114,3 +115,67 @@ def test_indexes_of_tasks_are_pushed_one_by_one_and_pulled(
     gallery = fashreg.load_index(tmp_path / "here")
     assert gallery.task == "season"
     assert torch.equal(gallery.index.vectors()[0], made["season"].index.vectors()[0])
+
+
+@pytest.fixture
+def four(hub: LocalHub, token: str, table: Path, tmp_path: Path, fake_plugin: Any) -> Path:
+    """A model that knows texts, and the indexes of its two tasks that find pictures, pushed as one folder."""
+    fake_plugin("fashreg-tiny-text", ENTRY_POINTS)
+    push(save_encoder(tiny_text_encoder(), tmp_path / "model"), REPO, token=token)
+    build_indexes(tmp_path / "model", table, tmp_path / "several", progress=False)
+    done = push(tmp_path / "several", REPO, token=token)
+    assert {path.rpartition("/")[0] for path in done.written} == {"index/composed", "index/cross-modal"}
+    return tmp_path
+
+
+def test_of_several_indexes_on_the_hub_the_one_of_the_task_or_of_the_question_answers(
+    four: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    query = four / "query.png"
+    Image.open(four / "3.png").save(query)
+    for task, asked in (("cross-modal", {}), ("composed", {"pictures": [query]})):
+        there = search_folder(REPO, texts=["red"], **asked)[1][0]
+        here = search_folder(four / "several" / task, texts=["red"], **asked)[1][0]
+        assert [(hit["id"], hit["score"]) for hit in there] == [(hit["id"], hit["score"]) for hit in here]
+    assert fashreg.load_index(REPO, task="composed").task == "composed"
+    assert describe_index(REPO, "cross-modal")["kind"] == "cross-modal"
+    assert run(["search", REPO, "--image", str(query)]) == 1
+    assert "--task NAME, one of: composed (asked with a picture and a text), cross-modal" in capsys.readouterr().err
+    assert run(["search", REPO, "--task", "composed", "--image", str(query), "-k", "2"]) == 0
+
+
+def test_only_the_index_that_is_meant_is_fetched_whole(four: Path, hf_home: Path) -> None:
+    search_folder(REPO, texts=["red"])
+    assert [path.parent.name for path in hf_home.rglob("vectors.safetensors")] == ["cross-modal"]
+    assert {path.parent.name for path in hf_home.rglob("index.json")} == {"composed", "cross-modal"}
+
+
+def test_a_task_that_no_index_of_a_repository_is_of_is_told_with_those_there_are(four: Path) -> None:
+    with pytest.raises(ModelError, match=r"no index of the task 'compose'; did you mean 'composed'\? it holds"):
+        fashreg.load_index(REPO, task="compose")
+
+
+def test_the_index_of_a_task_is_found_at_any_place_and_from_the_cache_alone(
+    shared: Path, hub: LocalHub, token: str, table: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    push(save_encoder(tiny_encoder_of_tasks("colour", "season"), shared / "tasks"), "ann/tasks", token=token)
+    build_indexes(shared / "tasks", table, shared / "out", progress=False)
+    push(shared / "out/colour", "ann/tasks", token=token)  # where a single index lies
+    push(shared / "out/season", "ann/tasks", part="index/spring", token=token)
+    assert [fashreg.load_index("ann/tasks", task=task).task for task in ("colour", "season")] == ["colour", "season"]
+    assert fashreg.load_index("ann/tasks").task == "colour"  # the place of the one index goes first
+    with pytest.raises(ModelError, match="holds no index of the task 'shape'"):
+        fashreg.load_index("ann/tasks", task="shape")
+    fashreg.load_index(REPO)
+    monkeypatch.setattr("fashreg.hub.fetch.is_offline", lambda: True)
+    assert fashreg.load_index("ann/tasks", task="colour").task == "colour"
+    with pytest.raises(ModelError, match="is an index of the task 'colour', and --task asks for 'season'"):
+        fashreg.load_index("ann/tasks", task="season")  # which place it has cannot be asked now
+    with pytest.raises(ModelError, match="is an index of no task"):
+        fashreg.load_index(REPO, task="colour")
+
+
+def test_a_folder_of_more_than_indexes_is_not_pushed_as_several(four: Path, token: str) -> None:
+    (four / "several/notes.txt").write_text("mine")
+    with pytest.raises(ModelError, match="manifest"):
+        push(four / "several", REPO, token=token)

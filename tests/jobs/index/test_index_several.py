@@ -14,8 +14,8 @@ from torch import Tensor
 from fashreg.cli import run as command
 from fashreg.encoder import Encoder
 from fashreg.errors import DataError, ModelError
-from fashreg.jobs.index_changes import add_to_index, update_index
-from fashreg.jobs.index_several import add_to_indexes, update_indexes
+from fashreg.jobs.index_changes import add_to_index, delete_from_index, update_index
+from fashreg.jobs.index_several import add_to_indexes, delete_from_indexes, update_indexes
 from fashreg.jobs.indexing import build_indexes, load_index
 from fashreg.storage import save_encoder
 from fashreg.testing.tiny_run import tiny_encoder_of_tasks
@@ -118,3 +118,24 @@ def test_the_command_takes_a_folder_of_indexes(shop: Path, out: Path, capsys: py
     ]
     assert command(["index", "update", str(out / "season"), "--table", str(shop / "table.csv")]) == 0
     assert "24 pictures updated" in capsys.readouterr().out
+    assert command(["index", "delete", str(out), "--id", "3", "--image", str(shop / "5.png")]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        f"{task}: 2 pictures deleted; the index holds {N + 3}" for task in TASKS
+    ]
+    for task in TASKS:
+        assert {3, 5}.isdisjoint(load_index(out / task).items["id"])
+
+
+def test_pictures_are_deleted_from_every_index_or_from_none(shop: Path, out: Path) -> None:
+    delete_from_index(out / "season", ids=[3])
+    before = {task: state(out / task) for task in TASKS}
+    with pytest.raises(DataError, match="no picture of the index has the id 3"):
+        delete_from_indexes(out, ids=[3])
+    assert {task: state(out / task) for task in TASKS} == before
+    left = delete_from_indexes(out, where="label=a", ids=[1])
+    assert [change.total for change in left.values()] == [N // 2 - 1, N // 2 - 2]
+
+
+def test_one_change_for_a_folder_of_several_says_to_name_one(out: Path) -> None:
+    with pytest.raises(ModelError, match=r"holds 2 indexes, and one is to be changed: name it, e\.g\. .*category"):
+        delete_from_index(out, ids=[3])
