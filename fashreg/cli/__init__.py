@@ -13,12 +13,14 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def run(argv: Sequence[str]) -> int:
     """Like main, but gives the exit status back."""
-    from fashreg.cli.app import app
+    from fashreg.cli.app import app, explained
     from fashreg.errors import FashregError
 
     debug = "--debug" in argv
     try:
-        status = app(args=[a for a in argv if a != "--debug"], standalone_mode=False, prog_name="fashreg")
+        status = (explained() if _asks_for_help(argv) else app)(
+            args=[a for a in argv if a != "--debug"], standalone_mode=False, prog_name="fashreg"
+        )
     except FashregError as error:
         if debug:
             raise
@@ -33,6 +35,11 @@ def run(argv: Sequence[str]) -> int:
             raise
         return _say(f"error: unexpected {type(error).__name__}: {error} (--debug shows where; please report it)", 1)
     return status if isinstance(status, int) else 0
+
+
+def _asks_for_help(argv: Sequence[str]) -> bool:
+    """Whether the usage of a command will be shown, as far as can be seen before it is read."""
+    return "--help" in argv or list(argv) in ([], ["index"], ["data"])
 
 
 def _say(message: str, status: int) -> int:

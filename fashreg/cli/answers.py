@@ -11,7 +11,7 @@ import typer
 from fashreg.cli.options import AsJson, Batch, Model
 from fashreg.errors import shown
 
-Pictures = Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Pictures.")]
+Pictures = Annotated[list[Path], typer.Argument(metavar="IMAGE", help="Pictures.")]
 OfKind = Annotated[str | None, typer.Option(help="Task that answers; default: the only one that can.")]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -79,3 +79,10 @@ for command in COMMANDS:
     app.command(command.__name__.rstrip("_"))(command)
 app.add_typer(index.index_app, name="index")
 app.add_typer(data.data_app, name="data")
+
+
+def explained() -> Any:
+    """All commands, with help for people."""
+    from fashreg.cli.helping import help_for
+
+    return help_for(typer.main.get_command(app))

@@ -31,14 +31,15 @@ def train(
     """Train a model: checks everything first, then writes the run folder (model, metrics, checkpoints, report)."""
     from fashreg.config import read_recipe
     from fashreg.errors import RecipeError
+
+    read = read_recipe(recipe, set_ or ())  # before torch comes: most mistakes are told at once
+    if out is None and not dry_run:
+        raise RecipeError("fashreg train needs a run folder: add --out runs/NAME (or --dry-run to only check)")
     from fashreg.jobs import training
 
-    read = read_recipe(recipe, set_ or ())
-    if dry_run:
+    if dry_run or out is None:
         print(training.check(read).describe())
         return
-    if out is None:
-        raise RecipeError("fashreg train needs a run folder: add --out runs/NAME (or --dry-run to only check)")
     finish(lambda: training.train(read, out=out, resume=resume), out, report=report, as_json=as_json)
 
 
