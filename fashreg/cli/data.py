@@ -25,7 +25,11 @@ def check(
     from fashreg.data.table import check_table, read_table
 
     config = read_data(table, set_ or ())
-    print(check_table(read_table(config.table, config, need_label=False)))
+    found = read_table(config.table, config, need_label=False)
+    unlabelled = config.label == "label" and "label" not in found.frame.columns
+    print(check_table(found, classes=0 if unlabelled else 1))
+    if unlabelled:
+        print('note: labels were not looked at, there is no column "label"; name one: --set label=COLUMN')
 
 
 @data_app.command()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,6 +11,8 @@ import typer
 
 from fashreg.cli.options import AsJson, Batch, Model, SetOption, Split, TableOption, component
 from fashreg.errors import shown
+
+_SHOWN = frozenset({"id", "image", "label", "score"})
 
 index_app = typer.Typer(help="Build a searchable gallery, and change it.", no_args_is_help=True)
 
@@ -38,7 +41,7 @@ Where = Annotated[
 def build(
     model: Model,
     table: TableOption,
-    out: Annotated[Path, typer.Option(help="Folder to make.")],
+    out: Annotated[Path, typer.Option(help="Folder to make, or of an index to replace.")],
     kind: Annotated[
         str, typer.Option("--index", help="Registered index: exact, faiss, or '{name: faiss, kind: hnsw}'.")
     ] = "exact",
@@ -60,6 +63,7 @@ def build(
     set_: SetOption = None,
 ) -> None:
     """Embed a table and make it searchable; what the index finds of exact search's answers is measured and kept."""
+    from fashreg.data.columns import counted
     from fashreg.jobs.index_model import how_to_ask
     from fashreg.jobs.index_tasks import folder_name
     from fashreg.jobs.indexing import build_index, build_indexes
@@ -74,12 +78,16 @@ def build(
     }
     if not every_task and len(task or ()) < 2:
         gallery = build_index(model, table, out, task=task[0] if task else None, **ours)
-        print(shown(f"{len(gallery)} pictures indexed in {out}; next: fashreg search {out} {how_to_ask(gallery)}"))
+        print(
+            shown(
+                f"{counted(len(gallery), 'picture')} indexed in {out}; next: fashreg search {out} {how_to_ask(gallery)}"
+            )
+        )
         return
     made = build_indexes(model, table, out, tasks=None if every_task else task, **ours)
     asked = {how_to_ask(gallery): out / folder_name(name) for name, gallery in made.items()}  # one index of each way
     for name, gallery in made.items():
-        print(shown(f"{len(gallery)} pictures indexed in {out / folder_name(name)}"))
+        print(shown(f"{counted(len(gallery), 'picture')} indexed in {out / folder_name(name)}"))
     for how, place in asked.items():
         print(shown(f"next: fashreg search {place} {how}"))
 
@@ -159,7 +167,9 @@ def info(folder: Place, task: OfTask = None, as_json: AsJson = False) -> None:
         print(json.dumps(said, indent=1))
         return
     for name, value in said.items():
-        told = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
+        if value is None:
+            continue
+        told = ", ".join(f"{k} {v}" for k, v in value.items() if v is not None) if isinstance(value, dict) else value
         print(shown(f"{name:<18}{', '.join(told) if isinstance(told, list) else told}"))
 
 
@@ -221,4 +231,10 @@ def search(
     for name, hits in zip(asked.names, answers, strict=True):
         print(shown(name))
         for rank, hit in enumerate(hits, start=1):
-            print(shown(f"  {rank:>3}  {hit['score']:.4f}  {hit.get('label', '')}  {hit['image']}"))
+            label = f"{hit['label']}  " if hit.get("label") else ""
+            print(shown(f"  {rank:>3}  {hit['score']:.4f}  {label}{hit['image']}{_kept(hit)}"))
+
+
+def _kept(hit: Mapping[str, Any]) -> str:
+    """`column: value` of what an index knows beside picture and label, where there is something."""
+    return "".join(f"  {name}: {hit[name]}" for name in hit if name not in _SHOWN and hit[name] not in (None, ""))

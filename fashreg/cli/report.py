@@ -31,4 +31,5 @@ def report(
     from fashreg.report.writing import default_place, write_report
 
     path = write_report(folder, out or default_place(folder), model=model, method=map_.value)
-    print(f"{path}: {path.stat().st_size / 2**20:.1f} MB, one file")
+    size = path.stat().st_size
+    print(f"{path}: {f'{size / 1e6:.1f} MB' if size >= 1e6 else f'{size / 1e3:.0f} kB'}, one file")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fashreg.data.columns import Problems, examples
+from fashreg.data.columns import Problems, counted, examples
 from fashreg.data.picture_check import fault_of
 
 if TYPE_CHECKING:
@@ -29,7 +29,9 @@ class Report:
 
     def __str__(self) -> str:
         sizes = f"{self.classes:,} classes, the largest of {self.largest_class:,}" if self.classes else "no labels"
-        return "\n".join([f"{self.pictures:,} pictures, {sizes}", *(f"warning: {text}" for text in self.warnings)])
+        return "\n".join(
+            [f"{counted(self.pictures, 'picture')}, {sizes}", *(f"warning: {text}" for text in self.warnings)]
+        )
 
 
 def check_table(

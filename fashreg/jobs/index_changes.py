@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 
 from fashreg.assembly import spec_of
-from fashreg.data.columns import exact_text, examples
+from fashreg.data.columns import counted, exact_text, examples
 from fashreg.data.table import Table
 from fashreg.errors import DataError
 from fashreg.indexes.folder import SavedIndex, load_index_folder, save_index
@@ -35,7 +35,7 @@ class Change:
     total: int
 
     def __str__(self) -> str:
-        return f"{self.count} pictures {self.done}; the index holds {self.total}"
+        return f"{counted(self.count, 'picture')} {self.done}; the index holds {self.total}"
 
 
 @dataclass(frozen=True, eq=False)

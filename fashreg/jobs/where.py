@@ -99,7 +99,7 @@ def _column(items: DataFrame, condition: Condition) -> list[Any]:
     if condition.column not in items.columns:
         known = [str(name) for name in items.columns]
         near = nearest(condition.column, known)
-        hint = f'; did you mean "{near[0]}"?' if near else ""
+        hint = f'; did you mean "{near[0]}"?' if near else "."
         raise DataError(
             f'the index knows no column "{condition.column}"{hint} It knows {", ".join(known)}; '
             "others are kept by: fashreg index build ... --keep COLUMN",

@@ -131,8 +131,9 @@ class ClassBalancedSampler(EpochSchedule):
         )
         require(
             len(self._sizes) > 1,
-            f"all {len(self.labels)} images have the label {self.labels[0]}: a batch needs two classes; "
-            "choose a finer label column",
+            f"all {len(self.labels)} images have "
+            + ("no label" if self.labels[0] < 0 else f"the label {self.labels[0]}")
+            + ": a batch needs two classes; choose a finer label column",
         )
         require(
             int(self._sizes.max()) > 1,

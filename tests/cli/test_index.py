@@ -28,8 +28,15 @@ def test_info_says_what_an_index_holds_and_what_it_finds(fashreg, index: Path) -
     assert {"image", "label", "category", "colour"} <= set(said["columns"])
     assert said["recall"]["recall@10"] >= 0.9
     plain = fashreg("index", "info", index).out
+    assert "None" not in plain
     assert "recall@10" in plain
     assert str(said["pictures"]) in plain
+
+
+def test_hits_show_what_was_kept(fashreg, index: Path) -> None:
+    hit = json.loads(fashreg("search", index, "-k", 1, "--json").out)[0]["hits"][0]
+    first = fashreg("search", index, "-k", 1).out.splitlines()[1]
+    assert first.endswith(f"{hit['label']}  {hit['image']}  category: {hit['category']}  colour: {hit['colour']}")
 
 
 def test_a_search_by_id_vector_and_filter_with_its_page(fashreg, index: Path, tmp_path: Path) -> None:
@@ -102,6 +109,7 @@ def test_indexes_of_tasks_are_built_asked_and_across_models_only_on_purpose(
     ("arguments", "says"),
     [
         (("--where", "colr=red"), 'did you mean "colour"?'),
+        (("--where", "year=2012"), 'no column "year". It knows'),
         (("--where", "colour=purple-green"), "colour is one of:"),
         (("--where", "colour"), "not of the form column=value"),
         (("--id", "99999"), "no picture of the index has the id 99999"),

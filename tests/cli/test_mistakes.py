@@ -91,6 +91,16 @@ def test_missing_damaged_and_absent_pictures_are_named_with_their_rows(fashreg, 
     one_clear_line(train(fashreg, write_table(tmp_path, rows)), "3.png", "4.png")
 
 
+def test_a_table_without_labels_is_checked_all_the_same(fashreg, rows, tmp_path) -> None:
+    path = tmp_path / "unlabelled.csv"
+    path.write_text("\n".join(["image,colour", *(f"{row['image']},{row['label']}" for row in rows)]))
+    done = fashreg("data", "check", path)
+    assert done.status == 0, done.err
+    assert f"{len(rows)} pictures, no labels" in done.out
+    assert "--set label=COLUMN" in done.out
+    assert fashreg("data", "check", path, "--set", "data.label=colour").status == 0  # as messages spell it
+
+
 def test_empty_and_float_labels_are_named(fashreg, rows, tmp_path) -> None:
     rows[5]["label"] = ""
     one_clear_line(train(fashreg, write_table(tmp_path, rows)), "label", "5")

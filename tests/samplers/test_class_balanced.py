@@ -92,6 +92,7 @@ def test_images_of_a_class_that_dwarfs_the_others_are_all_reached_in_time() -> N
         ({"batch_size": 24}, r"24.*4 needs 6 classes.*the 5 there are fill 5.*batch_size 20 or images_per_class 6"),
         ({"batch_size": 80}, r"batch_size 80 is larger than the set of 30 images: use 30 or less"),
         ({"batch_size": 8, "labels": [7] * 12}, r"all 12 images have the label 7.*two classes"),
+        ({"batch_size": 8, "labels": [-1] * 12}, r"all 12 images have no label.*two classes"),
         ({"batch_size": 8, "labels": list(range(12))}, r"none of the 12 classes has two images"),
         ({"batch_size": 8, "small_classes": "drop"}, r"small_classes must be one of"),
         ({"batch_size": 8, "labels": [0] * 5 + [1, 2, 3], "small_classes": "exclude"}, r'small_classes "bundle"'),
