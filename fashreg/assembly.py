@@ -169,10 +169,13 @@ def _within_reach(cls: type, given: dict[str, Any], kind: str, label: str) -> di
     loads = kind == "backbone" and any(option.name == "weights" for option in options_of(cls))
     reaches = {**({"weights": None} if loads else {}), **getattr(cls, "reaches", {})}
     for name, nowhere in reaches.items():
-        if (value := given.get(name, nowhere)) != nowhere and not _allowed(str(value)):
+        value = given.get(name, nowhere)
+        asked = [str(one) for one in (value.values() if isinstance(value, Mapping) else [value])]
+        if value != nowhere and not all(map(_allowed, asked)):
             raise OptionError(
                 f"{folder} would have {label} reach {name}={value!r:.200}, outside of itself, which no folder may "
-                f"decide; if you know it and trust it, set the environment variable FASHREG_REACH={value!s:.200}",
+                "decide; if you know it and trust it, set the environment variable FASHREG_REACH="
+                f"{','.join(asked):.200}",
                 field=name,
             )
     return {**reaches, **given}

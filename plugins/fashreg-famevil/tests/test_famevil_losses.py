@@ -98,6 +98,11 @@ def test_adaptive_scales_are_as_worked_out_by_hand() -> None:
     assert found == pytest.approx({"itc": 0.95, "tgir": 1.05, "scr": 0.95, "cap": 1.05})
 
 
+def test_a_score_far_beyond_its_base_scales_by_the_limit_and_no_further() -> None:
+    assert adaptive_scales({"a": 0.5, "b": 0.2}, {"a": 1e-7, "b": 0.4}) == {"a": 0.5, "b": 1.5}
+    assert adaptive_scales({"a": 1.0}, {"a": 1e-9}) == {"a": 1.0}
+
+
 def test_impartial_mixing_is_as_worked_out_by_hand() -> None:
     mixed = impartial([torch.tensor([1.0, 0.0]), torch.tensor([0.0, 2.0])])
     assert torch.allclose(mixed, torch.tensor([2 / 3, 2 / 3]))

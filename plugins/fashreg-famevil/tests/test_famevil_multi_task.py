@@ -13,7 +13,8 @@ from fashreg_famevil.balancing import impartial, measured_scales
 from fashreg_famevil.multi_task import MultiTaskLearner
 from torch import Tensor
 
-from fashreg.errors import RecipeError
+from fashreg.assembly import build
+from fashreg.errors import OptionError, RecipeError
 from fashreg.testing.tiny_run import CrashError, difference, tiny_encoder, tiny_session
 from fashreg.values import TrainingBatch
 
@@ -293,6 +294,7 @@ def test_what_cannot_be_is_refused() -> None:
         ({"distillation_weight": 3.0}, "0 to 2"),
         ({"empty_texts": 2.0}, "0 to 1"),
         ({"impartial": True}, 'needs schedule "round-robin"'),
+        ({"bases": {"say": 0.0}}, "bases of task 'say' must be above 0"),
     ):
         with pytest.raises(ValueError, match=said):
             MultiTaskLearner(**options)  # type: ignore[arg-type]
@@ -304,6 +306,12 @@ def test_what_cannot_be_is_refused() -> None:
         MultiTaskLearner().bind(tiny_session(encoder=tiny_encoder(), memory=None))
     with pytest.raises(RecipeError, match="section `tasks`"):
         MultiTaskLearner().bind(small_session()).before(all_tasks().__class__("all", None))
+
+
+def test_bases_of_a_recipe_are_above_0() -> None:
+    for base in (0.0, -1.0, float("nan")):
+        with pytest.raises(OptionError, match=r"bases\.say"):
+            build("learner", {"name": "multi-task", "bases": {"say": base}})
 
 
 def test_its_cost_counts_both_pictures_of_an_edit() -> None:

@@ -14,8 +14,9 @@ from fashreg_famevil.objectives import answers_of
 from fashreg_famevil.teachers import Teachers
 from fashreg_famevil.valuing import value_of
 
+from fashreg.assembly import build, told_by
 from fashreg.encoder import Encoder
-from fashreg.errors import RecipeError
+from fashreg.errors import OptionError, RecipeError
 from fashreg.storage import save_encoder
 from fashreg.testing.tiny_run import CrashError, difference
 from fashreg.training.processes import Processes
@@ -166,3 +167,17 @@ def test_a_teacher_may_call_its_task_otherwise_or_have_several() -> None:
     both = small_encoder({"one": "cross-modal", "two": "cross-modal"})
     with pytest.raises(RecipeError, match=r"one \(cross-modal\), two \(cross-modal\)"):
         Teachers({"match": both}, student)
+
+
+def test_a_strangers_recipe_has_no_teacher_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `fashreg continue` trains by may be the recipe of a model from the Hub."""
+    spec = {"name": "multi-task", "teachers": {"say": "eve/one", "name": "eve/two@main"}}
+    with told_by("eve/model"), pytest.raises(OptionError, match=r"reach teachers=.*FASHREG_REACH=eve/one,eve/two@main"):
+        build("learner", spec)
+    monkeypatch.setenv("FASHREG_REACH", "eve/one")
+    with told_by("eve/model"), pytest.raises(OptionError, match="reach teachers="):
+        build("learner", spec)
+    monkeypatch.setenv("FASHREG_REACH", "eve/one,eve/two@main")
+    with told_by("eve/model"):
+        assert build("learner", spec).teachers == spec["teachers"]
+    assert build("learner", spec).teachers == spec["teachers"]

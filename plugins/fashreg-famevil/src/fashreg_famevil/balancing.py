@@ -82,7 +82,8 @@ def adaptive_scales(scores: Mapping[str, float], bases: Mapping[str, float]) -> 
     """
     reached = {task: score / bases[task] for task, score in scores.items()}
     mean, most = sum(reached.values()) / len(reached), max(reached.values())
-    return {task: 1 + (1 if mean > r else -1) * min(0.5, most**64 * abs(mean - r)) for task, r in reached.items()}
+    steep = min(most, 1e4) ** 64  # beyond that it is the limit anyway, and the power more than a float holds
+    return {task: 1 + (1 if mean > r else -1) * min(0.5, steep * abs(mean - r)) for task, r in reached.items()}
 
 
 def impartial(gradients: Sequence[Tensor]) -> Tensor:

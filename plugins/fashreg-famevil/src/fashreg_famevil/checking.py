@@ -23,6 +23,13 @@ def check_range(name: str, value: float, least: float, most: float) -> None:
         raise ValueError(f"{name} must be {least:g} to {most:g}, got {value}")
 
 
+def check_above(name: str, values: Mapping[str, float] | None, least: float) -> None:
+    """ValueError for a task whose number is not above it."""
+    for task, value in (values or {}).items():
+        if not value > least:
+            raise ValueError(f"{name} of task {task!r} must be above {least:g}, got {value}")
+
+
 def check_named(options: Mapping[str, Mapping[str, Any] | None], tasks: Iterable[str]) -> None:
     """RecipeError for an option that names a task which is not learnt."""
     known = list(tasks)

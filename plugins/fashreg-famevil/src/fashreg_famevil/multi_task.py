@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from types import MappingProxyType
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field
 from torch import Tensor, nn
@@ -17,8 +18,8 @@ from fashreg.training.optimisation import Group
 from fashreg.training.run import Run
 from fashreg.training.session import Session
 from fashreg.values import Embedded, Experience, TrainingBatch
+from fashreg_famevil import checking
 from fashreg_famevil.balancing import measured_scales, order_of
-from fashreg_famevil.checking import LEARNS, SCHEDULES, check_choice, check_impartial, check_named, check_range
 from fashreg_famevil.learning import learning_groups, resting
 from fashreg_famevil.mixing import GradientsByTask
 from fashreg_famevil.objectives import NEEDS, answers_of, without_some_texts
@@ -26,6 +27,7 @@ from fashreg_famevil.teachers import Teachers
 from fashreg_famevil.valuing import Valued, value_of
 
 Share = Annotated[float, Field(ge=0.0)]
+Base = Annotated[float, Field(gt=0.0)]
 Learns = Literal["trained", "frozen"]
 
 
@@ -81,10 +83,10 @@ class MultiTaskLearner(StandardLearner):
             trainer.accumulate equal to the number of tasks.
     """
 
-    #: The recipe names no loss: it has its own.
-    own_loss = True
-    #: Kinds of tasks that it can be given.
+    own_loss = True  # the recipe names none
     tasks_of_kinds = frozenset(NEEDS)
+    #: What a folder cannot have it fetch (`fashreg.assembly.told_by`).
+    reaches: ClassVar[Mapping[str, Any]] = MappingProxyType({"teachers": None})
 
     def __init__(
         self,
@@ -102,16 +104,17 @@ class MultiTaskLearner(StandardLearner):
         across: Learns = "trained",
         clip_lr_factor: Annotated[float, Field(gt=0.0)] = 0.01,
         adaptive: bool = False,
-        bases: dict[str, float] | None = None,
+        bases: dict[str, Base] | None = None,
         impartial: bool = False,
     ) -> None:
-        check_choice("schedule", schedule, SCHEDULES)
-        check_choice("clip", clip, LEARNS)
-        check_choice("across", across, LEARNS)
-        check_range("distillation_weight", distillation_weight, 0.0, 2.0)
-        check_range("empty_texts", empty_texts, 0.0, 1.0)
+        checking.check_choice("schedule", schedule, checking.SCHEDULES)
+        checking.check_choice("clip", clip, checking.LEARNS)
+        checking.check_choice("across", across, checking.LEARNS)
+        checking.check_range("distillation_weight", distillation_weight, 0.0, 2.0)
+        checking.check_range("empty_texts", empty_texts, 0.0, 1.0)
         if clip_lr_factor <= 0.0:
             raise ValueError(f"clip_lr_factor must be above 0, got {clip_lr_factor}; clip: frozen stops its learning")
+        checking.check_above("bases", bases, 0.0)
         if impartial and schedule != "round-robin":
             raise ValueError('impartial mixes one batch of each task, in turn: it needs schedule "round-robin"')
         super().__init__()
@@ -159,9 +162,9 @@ class MultiTaskLearner(StandardLearner):
             raise RecipeError("learner multi-task needs the section `tasks` in the recipe", field="tasks")
         self._teaching.check_tasks(self.tasks)
         named = {"batches": self.batches, "loss_weights": self.loss_weights, "bases": self.bases}
-        check_named(named, self.tasks)
+        checking.check_named(named, self.tasks)
         if self.impartial:
-            check_impartial(self.session.trainer.accumulate, self.tasks)
+            checking.check_impartial(self.session.trainer.accumulate, self.tasks)
         self.scales = {}
         for module in self._resting():
             module.requires_grad_(False)
