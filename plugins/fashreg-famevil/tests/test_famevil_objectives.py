@@ -177,3 +177,24 @@ def test_a_teacher_may_have_places_that_cannot_be_chosen() -> None:
     assert torch.isfinite(loss)
     assert student.grad is not None
     assert torch.isfinite(student.grad).all()
+
+
+def test_published_distillation_leaves_other_views_of_a_product_out_of_its_targets_too(alone: Processes) -> None:
+    """Against the sums written out: what is no choice of the student's must have no share in what it should choose."""
+    rows, columns = (x.float() for x in unit_rows())
+    their_rows, their_columns = columns.flip(0), rows.roll(1, 0)
+    labels = torch.tensor([4, 5, 4, 6, 7, 4])
+    batch = TrainingBatch(torch.zeros(6, 1), labels, torch.arange(6), torch.arange(6))
+    mine, theirs = (
+        Answers(r, c, torch.tensor([a])) for r, c, a in ((rows, columns, 2.0), (their_rows, their_columns, 3.0))
+    )
+    found = value_of(mine, theirs, batch, "cross-modal", alone, published=True).taught
+    each = []
+    for asking, asked, student in ((their_rows, columns, 4.0 * rows @ columns.T), (their_columns, rows, None)):
+        said = 4.0 * columns @ rows.T if student is None else student
+        for row in range(6):
+            kept = [n for n in range(6) if n == row or labels[n] != labels[row]]
+            wanted = (6.0 * asking[row] @ asked[kept].T).softmax(0)
+            each.append(-(wanted * said[row, kept].log_softmax(0)).sum())
+    assert found is not None
+    assert torch.allclose(found, torch.stack(each).mean(), rtol=1e-5)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -72,6 +74,8 @@ def published_matching_distillation(
     rows: tuple[Tensor, Tensor],
     columns: tuple[Tensor, Tensor],
     scales: tuple[Tensor | float, Tensor | float],
+    *,
+    masked: Callable[[Tensor], Tensor] = lambda logits: logits,
 ) -> Tensor:
     """As the published code has it for pictures and texts; for comparison only, `matching_distillation` is meant.
 
@@ -79,9 +83,10 @@ def published_matching_distillation(
     the gradient flows through these targets: a student that agrees with its teacher is still moved.
 
     student: (B, B) its matching logits. rows, columns: (B, E) of the student and of the teacher. scales: a of both.
+    masked: what was done to the student's logits (`without_doubles`), for the targets too.
     """
     (mine, theirs), (my_columns, their_columns) = rows, columns
     a, b = scales
-    across = matching_logits(theirs.detach(), my_columns, 1.0) * (a * b)
-    back = matching_logits(their_columns.detach(), mine, 1.0) * (a * b)
+    across = masked(matching_logits(theirs.detach(), my_columns, 1.0) * (a * b))
+    back = masked(matching_logits(their_columns.detach(), mine, 1.0) * (a * b))
     return (distillation(student, across, detached=False) + distillation(student.T, back, detached=False)) / 2

@@ -60,10 +60,8 @@ def value_of(
         return Valued(own)
     their_rows, their_columns, _ = _of_all(theirs, batch, processes)
     if published and both:
-        scales = scale, _scale(theirs)
-        return Valued(
-            own, published_matching_distillation(logits, (rows, their_rows), (columns, their_columns), scales)
-        )
+        pairs = (rows, their_rows), (columns, their_columns), (scale, _scale(theirs))
+        return Valued(own, published_matching_distillation(logits, *pairs, masked=masked))
     wanted = masked(matching_logits(their_rows, their_columns, _scale(theirs)))
     return Valued(own, matching_distillation(logits, wanted, both_ways=both))
 
