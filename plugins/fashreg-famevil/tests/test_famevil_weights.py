@@ -185,6 +185,21 @@ def test_another_picture_size_interpolates_positions_as_open_clip_does(tmp_path:
     assert torch.equal(backbone.trunk.clip.visual.positional_embedding, state["visual.positional_embedding"])
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_weights_in_half_precision_are_read_for_any_picture_size(dtype: torch.dtype, tmp_path: Path) -> None:
+    halves = {name: value.to(dtype).contiguous() for name, value in trained().state_dict().items()}
+    whole = {name: value.float() for name, value in halves.items()}
+    for name, state in (("halves", halves), ("whole", whole)):
+        save_file(state, tmp_path / f"{name}.safetensors")
+    for size in (32, 48):
+        one, other = (
+            FameViLBackbone("tiny", tmp_path / f"{name}.safetensors", image_size=size).trunk.clip.state_dict()
+            for name in ("halves", "whole")
+        )
+        assert all(torch.equal(one[name], value) for name, value in other.items())
+        assert {value.dtype for value in one.values()} == {torch.float32}
+
+
 def test_a_saved_model_needs_no_weights_and_says_where_they_came_from(tmp_path: Path, pictures: Tensor) -> None:
     from famevil_small import small_head
 

@@ -126,6 +126,8 @@ def _fitted(state: dict[str, Tensor], clip: Any) -> dict[str, Tensor]:
     from open_clip.factory import resize_pos_embed
 
     fitted = dict(state)
+    if (places := fitted.get("visual.positional_embedding")) is not None:
+        fitted["visual.positional_embedding"] = places.float()  # half precision is not interpolated on CPUs
     resize_pos_embed(fitted, clip)
     if "positional_embedding" in fitted:
         fitted["positional_embedding"] = fitted["positional_embedding"][: clip.context_length]
