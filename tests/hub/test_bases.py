@@ -181,3 +181,14 @@ def test_a_base_that_gives_nothing_is_refused(hub: LocalHub, tmp_path: Path, bas
 def test_a_base_that_is_not_there_is_an_error_of_the_hub(hub: LocalHub, tmp_path: Path) -> None:
     with pytest.raises(HubError, match="no model ann/nobody"):
         save_encoder(tiny_encoder(), tmp_path / "model", base="ann/nobody")
+
+
+def test_the_two_zeros_are_different_tensors(hub: LocalHub, tmp_path: Path) -> None:
+    """Equal as numbers, and not as fingerprints: an index made before would no longer fit."""
+    plus, minus = tiny_encoder(seed=3), tiny_encoder(seed=3)
+    with torch.no_grad():
+        plus.head.linear.weight.zero_()
+        minus.head.linear.weight.zero_().neg_()
+    hub.create("ann/zeros", content_of(save_encoder(plus, tmp_path / "plus")))
+    folder = save_encoder(minus, tmp_path / "minus", base="ann/zeros")
+    assert load_encoder(folder).fingerprint() == minus.fingerprint() != plus.fingerprint()
