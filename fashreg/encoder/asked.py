@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -74,12 +75,29 @@ def pass_all(encoder: Encoder, asked: Asked, answer: Callable[[int, Batch], None
     if encoder.device.type == "cpu":
         keep_unless_declined()
     done = 0
-    with Progress(asked.rows, asked.what, shown=progress) as bar, encoder.evaluating(), torch.inference_mode():
+    bar = Progress(asked.rows, asked.what, shown=progress)
+    with bar, encoder.evaluating(), _thawed(encoder), torch.inference_mode():
         for images, texts in asked.batches:
             rows = len(texts or ()) if images is None else len(images)
             answer(done, (None if images is None else images.to(encoder.device), texts))
             done += rows
             bar.step(done)
+
+
+@contextmanager
+def _thawed(encoder: Encoder) -> Iterator[None]:
+    """Within the block no parameter is frozen: torch multiplies by a frozen matrix in another way (`should_fold` in
+    aten's matmul asks), and what a model answers must not depend, to the bit, on how it was trained. Threads may share
+    an encoder: frozen stays frozen.
+    """
+    frozen = [p for p in encoder.parameters() if p.is_floating_point() and not (p.requires_grad or p.is_inference())]
+    for parameter in frozen:
+        parameter.requires_grad_(True)
+    try:
+        yield
+    finally:
+        for parameter in frozen:
+            parameter.requires_grad_(False)
 
 
 def _parts(texts: list[str], size: int) -> Iterator[list[str]]:

@@ -129,3 +129,13 @@ def test_at_the_papers_size_four_tasks_are_a_fifth_of_what_the_whole_takes() -> 
     whole, clip = 4 * count(backbone, head), 4 * count(backbone.trunk.clip)
     assert (round(whole / 1e6), round((whole - clip) / 1e6)) == (857, 259)
     assert round(4 * count(backbone.trunk.adapters_of("xmr")) / 1e6) == 8
+
+
+def test_what_a_model_answers_does_not_depend_on_what_is_frozen(pictures: Tensor) -> None:
+    """torch multiplies by a frozen matrix in another way; a run with a frozen CLIP answers as its folder."""
+    free, frozen = small_encoder(moved=True), small_encoder(moved=True).requires_grad_(False)
+    frozen.head.requires_grad_(True)
+    flags = {name: parameter.requires_grad for name, parameter in frozen.named_parameters()}
+    for one, other in zip(answers(free, pictures), answers(frozen, pictures), strict=True):
+        assert torch.equal(one, other) if isinstance(one, Tensor) else one == other
+    assert {name: parameter.requires_grad for name, parameter in frozen.named_parameters()} == flags
