@@ -12,6 +12,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from huggingface_hub import HfApi
+from plain_requests import WEIGHTS
+from small_folders import small_folder
 
 from fashreg.testing.local_hub import LocalHub, client_of
 
@@ -47,3 +50,19 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
         if name.startswith("huggingface_hub.") and vars(module).get("time") is time:
             monkeypatch.setattr(module, "time", clock)
     return noted
+
+
+@pytest.fixture
+def api(hub: LocalHub, token: str) -> HfApi:
+    return HfApi(token=token)
+
+
+@pytest.fixture
+def repo(hub: LocalHub) -> str:
+    hub.create("ann/x", {"config.json": "{}", "model.safetensors": WEIGHTS})
+    return "ann/x"
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return small_folder(tmp_path / "model")
