@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from task_shop import ENTRY_POINTS, task_recipe, task_shop
+from task_shop import task_recipe
 from typer.testing import CliRunner
 
 import fashreg
@@ -16,7 +16,8 @@ from fashreg.cli.app import app
 from fashreg.encoder import Encoder
 from fashreg.errors import ModelError, RecipeError
 from fashreg.jobs.continuing import ContinuedRun, continue_training, plan_continuing
-from fashreg.jobs.continuing_tasks import rest_all_but
+from fashreg.jobs.continuing_source import Beginning
+from fashreg.jobs.continuing_tasks import recipe_with_tasks, rest_all_but
 from fashreg.testing.tiny_run import CrashError, tiny_encoder_of_tasks
 from fashreg.testing.tiny_tasks import TinyTaskLearner
 from fashreg.testing.tiny_texts import tiny_text_encoder
@@ -24,16 +25,6 @@ from fashreg.testing.tiny_texts import tiny_text_encoder
 pytestmark = pytest.mark.usefixtures("no_waiting_for_the_disk", "toys")
 OLD = {"find": None, "captioning": None}
 FIND = ["tasks.find.kind=composed", "tasks.find.data={text: wish, target: wanted}"]
-
-
-@pytest.fixture
-def toys(fake_plugin: Any) -> None:
-    fake_plugin("fashreg-tiny-text", ENTRY_POINTS)
-
-
-@pytest.fixture(scope="module")
-def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return task_shop(tmp_path_factory.mktemp("shop"))
 
 
 @pytest.fixture(scope="module")
@@ -226,3 +217,13 @@ def test_a_table_of_a_tasks_own_needs_no_other(first: Path, table: Path) -> None
 def test_a_backbone_of_pictures_alone_takes_no_task(table: Path) -> None:
     with pytest.raises(ModelError, match="takes no other task"):
         added(tiny_encoder_of_tasks(), table)
+
+
+def test_what_the_learner_was_told_of_the_old_tasks_is_not_said_of_the_new_ones(table: Path) -> None:
+    learner = {"name": "multi-task", "batches": {"cross-modal": 3}, "bases": {"find": 0.5, "captioning": 0.4}}
+    recipe = task_recipe(table, tasks=OLD, learner={**learner, "adaptive": True})
+    begun = Beginning("run", tiny_text_encoder({"captioning": "captioning"}), recipe=recipe)
+    read = recipe_with_tasks(begun, ["find"], wishes(table), overrides=FIND)
+    assert read.learner.options == {"bases": {"find": 0.5}, "adaptive": True}
+    told = [*FIND, "learner.batches={find: 2}"]
+    assert recipe_with_tasks(begun, ["find"], wishes(table), overrides=told).learner.options["batches"] == {"find": 2}

@@ -1,81 +1,33 @@
-"""Learning a stream: rows of the matrix, what they must equal, interruptions, and what is refused."""
+"""Learning a stream: rows of the matrix, and what they must equal."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from stream_shop import stream_recipe, stream_shop
+from stream_shop import stream_recipe
+from stream_training import AllAtOnceLearner, measured, train, weights
 
 import fashreg
 from fashreg.data.table import Table, read_table
-from fashreg.errors import DataError, FashregError, ModelError, RecipeError
+from fashreg.errors import RecipeError
 from fashreg.evaluators.attribute_retrieval import AttributeRetrievalEvaluator
 from fashreg.jobs.evaluation import evaluate_table, evaluate_vectors
-from fashreg.jobs.stream_judging import Judge
 from fashreg.jobs.stream_record import read_record
 from fashreg.jobs.training import TrainedRun, check
 from fashreg.learners.standard import StandardLearner
-from fashreg.testing.tiny_run import CrashError
 from fashreg.training.objective import Objective
-from fashreg.training.run import Run
 from fashreg.values import TrainingBatch
-
-SIZES = {**stream_recipe()["data"], "attributes": ["colour", "size"]}
-
 
 pytestmark = pytest.mark.usefixtures("no_waiting_for_the_disk")
 
 
-@pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
-    return stream_shop(tmp_path_factory.mktemp("shop"))
-
-
-def train(shop: pd.DataFrame, out: Path | None = None, *, resume: bool = False, **changes: Any) -> TrainedRun:
-    written, given = divided(changes)
-    return fashreg.train(stream_recipe(**written), table=shop, out=out, resume=resume, quiet=True, **given)
-
-
-def divided(changes: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What a recipe can hold, and classes."""
-    given = {name: value for name, value in changes.items() if isinstance(value, type)}
-    return {name: value for name, value in changes.items() if name not in given}, given
-
-
 def judged(shop: pd.DataFrame, attributes: tuple[str, ...] = ("colour", "stripes")) -> Table:
     return read_table(shop, {"attributes": list(attributes), "label": None}, split="test", need_label=False)
-
-
-def measured(run: TrainedRun, table: Table) -> dict[str, float]:
-    return evaluate_table(run.encoder, table, [AttributeRetrievalEvaluator()]).metrics
-
-
-def weights(run: TrainedRun) -> dict[str, torch.Tensor]:
-    return {name: value.clone() for name, value in run.encoder.state_dict().items()}
-
-
-def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
-    return list(one) == list(other) and all(torch.equal(one[name], other[name]) for name in one)
-
-
-def told(out: Path) -> dict[str, Any]:
-    """stream.json without what a clock decides."""
-    content: dict[str, Any] = json.loads((out / "stream.json").read_text())
-    for cost in content["cost"]:
-        cost.pop("seconds")
-    return content
-
-
-@pytest.fixture(scope="module")
-def whole(shop: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> TrainedRun:
-    return train(shop, tmp_path_factory.mktemp("whole") / "run")
 
 
 # ---- what a run tells ----
@@ -262,15 +214,6 @@ def test_by_value_the_first_stage_is_judged_among_its_own_values(shop: pd.DataFr
     assert run.stream.record.chance["stage-1"] == pytest.approx(expected.metrics["map_random[colour]"])
 
 
-# ---- learners that want everything at once ----
-
-
-class AllAtOnceLearner(StandardLearner):
-    """Takes a stream as one experience."""
-
-    whole_stream = True
-
-
 def test_a_learner_that_wants_the_whole_stream_gets_one_experience_and_one_row(shop: pd.DataFrame) -> None:
     run = train(shop, learner=AllAtOnceLearner)
     assert run.stream is not None
@@ -308,135 +251,3 @@ def test_what_a_learner_needs_is_in_every_batch_or_refused(shop: pd.DataFrame) -
     assert TwoViewsLearner.seen == [True] * 12
     with pytest.raises(RecipeError, match=r"needs texts, and the recipe names none: --set data.text=COLUMN"):
         check(stream_recipe(), table=shop, learner=ReadingLearner)
-
-
-# ---- interruption ----
-
-
-def dies(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, call: int) -> None:
-    """The machine goes down at the `call`-th call (from 1) of a method."""
-    own: Callable[..., Any] = getattr(owner, name)
-    count = 0
-
-    def fails(*given: Any, **more: Any) -> Any:
-        nonlocal count
-        count += 1
-        if count == call:
-            raise CrashError
-        return own(*given, **more)
-
-    monkeypatch.setattr(owner, name, fails)
-
-
-@pytest.mark.parametrize(
-    ("owner", "name", "call", "learned_again"),
-    [
-        (Run, "step", 17, {"stripes"}),  # in the middle of the second experience
-        (Run, "step", 5, {"colour", "stripes"}),  # in the middle of the first
-        (Judge, "row", 1, {"stripes"}),  # learned, and not yet measured
-        (Judge, "row", 2, set()),
-    ],
-)
-def test_a_stream_that_died_goes_on_to_the_same_weights_and_the_same_file(
-    shop: pd.DataFrame,
-    whole: TrainedRun,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    owner: Any,
-    name: str,
-    call: int,
-    learned_again: set[str],
-) -> None:
-    with monkeypatch.context() as patch:
-        dies(patch, owner, name, call)
-        with pytest.raises(CrashError):
-            train(shop, tmp_path)
-    taught: set[str] = set()
-    own = Run.step
-    monkeypatch.setattr(Run, "step", lambda self, group: (taught.add(self.experience.name), own(self, group))[1])
-    again = train(shop, tmp_path, resume=True)
-    assert taught == learned_again
-    assert same(weights(again), weights(whole))
-    assert whole.folder is not None
-    assert told(tmp_path) == told(whole.folder)
-
-
-def test_a_resumed_stream_measures_no_row_twice(
-    shop: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with monkeypatch.context() as patch:
-        dies(patch, Run, "step", 17)
-        with pytest.raises(CrashError):
-            train(shop, tmp_path)
-    assert len(read_record(tmp_path / "stream.json").map) == 1
-    rows: list[int] = []
-    own = Judge.row
-    monkeypatch.setattr(Judge, "row", lambda self, *given: (rows.append(1), own(self, *given))[1])
-    train(shop, tmp_path, resume=True)
-    assert len(rows) == 1
-
-
-def test_a_row_that_is_gone_and_cannot_be_measured_any_more_is_missed(
-    shop: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with monkeypatch.context() as patch:
-        dies(patch, Run, "step", 17)
-        with pytest.raises(CrashError):
-            train(shop, tmp_path)
-    kept = (tmp_path / "stream.json").read_text()
-    (tmp_path / "stream.json").unlink()
-    with pytest.raises(ModelError, match="lacks the row of 'colour'"):
-        train(shop, tmp_path, resume=True)
-    (tmp_path / "stream.json").write_text(kept.replace('"colour": 12', '"colour": 13'))
-    with pytest.raises(ModelError, match=r"another stream .different: queries"):
-        train(shop, tmp_path, resume=True)
-
-
-# ---- what is refused before the first step ----
-
-
-@pytest.mark.parametrize(
-    ("changes", "error", "said"),
-    [
-        ({"head": "projection"}, RecipeError, "multi-task, tasks: .*stream.heads=one"),
-        ({"head": "multi-task"}, RecipeError, r"starts with default.*head.tasks=\[\]"),
-        ({"stream": {"heads": "one"}}, RecipeError, "has a head for each task"),
-        ({"stream": {"order": ["color"]}}, RecipeError, "did you mean 'colour'"),
-        ({"loss": "proxy-anchor"}, RecipeError, "proxies of one table's classes"),
-        ({"trainer": {"batch_size": 20}, "data": SIZES}, RecipeError, "experience 'size'.*the set of 16 images"),
-        ({"learner": AllAtOnceLearner, "memory": "xbm", "loss": "contrastive"}, RecipeError, "--set memory=null"),
-    ],
-)
-def test_what_does_not_go_with_a_stream_is_said_before_the_first_step(
-    shop: pd.DataFrame, changes: dict[str, Any], error: type[FashregError], said: str
-) -> None:
-    written, given = divided(changes)
-    with pytest.raises(error, match=said):
-        check(stream_recipe(**written), table=shop, **given)
-
-
-def test_an_attribute_with_one_value_cannot_be_learned(shop: pd.DataFrame) -> None:
-    with pytest.raises(DataError, match="'colour' has 1 value"):
-        check(stream_recipe(), table=shop.assign(colour="red"))
-
-
-def test_what_could_not_be_measured_is_said_before_it_is_learned(shop: pd.DataFrame) -> None:
-    lone = shop.copy()
-    lone.loc[lone.split == "test", "stripes"] = ""
-    with pytest.raises(DataError, match="no query of 'stripes'"):
-        check(stream_recipe(), table=lone)
-    with pytest.raises(RecipeError, match=r"data.holdout=0.2"):
-        check(stream_recipe(), table=shop[shop.split == "train"].reset_index(drop=True))
-
-
-def test_a_ready_sampler_belongs_to_one_table(shop: pd.DataFrame) -> None:
-    from fashreg.samplers.pairs import PairsSampler
-
-    with pytest.raises(RecipeError, match="a ready sampler"):
-        check(stream_recipe(), table=shop, sampler=PairsSampler([0, 0, 1, 1] * 6, batch_size=8))
-
-
-def test_a_dry_run_tells_the_experiences(shop: pd.DataFrame) -> None:
-    text = check(stream_recipe(), table=shop).describe()
-    assert "experience colour: 24 pictures, 4 values, 6 batches" in text
-    assert "experience stripes: 24 pictures, 3 values, 6 batches" in text
