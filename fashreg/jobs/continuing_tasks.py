@@ -54,6 +54,9 @@ def recipe_with_tasks(
     check_overrides(overrides)
     for idle in ("stream", "evaluators", "rerankers"):
         document.pop(idle, None)
+    known = {*begun.encoder.tasks, *(document.get("tasks") or {})}
+    if isinstance(document.get("learner"), Mapping):
+        document["learner"] = _without_tasks(document["learner"], known)
     document["tasks"] = {name: {} for name in names}
     data = dict(document.get("data") or {})
     data.pop("root", None)
@@ -74,6 +77,16 @@ def recipe_with_tasks(
     if strange:
         raise RecipeError(f"--set tasks.{strange[0]}: it is not among the tasks to add: --add-task {strange[0]}")
     return read
+
+
+def _without_tasks(learner: Mapping[str, Any], known: set[str]) -> dict[str, Any]:
+    """A learner's options without what they say of single tasks that are not learned now (batches, teachers, ...)."""
+    kept = {
+        option: {task: part for task, part in value.items() if task not in known}
+        for option, value in learner.items()
+        if isinstance(value, Mapping) and known & set(value)
+    }
+    return {option: kept.get(option, value) for option, value in learner.items() if kept.get(option, value) != {}}
 
 
 def _without_strange(data: Mapping[str, Any], columns: Sequence[str]) -> dict[str, Any]:
