@@ -89,7 +89,8 @@ class _Composed:
         labels = labels_or(table, shown.tolist())
         asking = mask & np.array([text != "" for text in texts])
         asking &= (targets != "") | table.has_labels if table.query is None else table.query
-        things = different([path if here else None for path, here in zip(shown, gallery, strict=True)], labels)
+        keys = [path if here else None for path, here in zip(shown, gallery, strict=True)]
+        things = different(keys, labels, table.ids)
         rows: Rows = np.flatnonzero(asking)
         if not len(rows) or not len(things):
             return None

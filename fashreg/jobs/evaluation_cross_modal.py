@@ -68,8 +68,8 @@ class _Sides:
         task = task_for(asker.encoder, "texts", asker.task)
         keys = pictures_of(self.table)
         labels = labels_or(self.table, keys)
-        self.pictures = different(keys, labels)
-        self.texts = different([text or None for text in said], labels)
+        self.pictures = different(keys, labels, self.table.ids)
+        self.texts = different([text or None for text in said], labels, self.table.ids)
         if not len(self.texts):
             raise DataError(f"{self.table.source}: every text is empty; name another column, e.g. --set text=caption")
         self.picture_vectors = asker.pictures(self.pictures.rows, task)

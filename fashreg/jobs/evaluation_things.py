@@ -17,7 +17,8 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Things:
-    """n different things of a table. rows: (n,) where each stands first. labels: (n,) what says which belong together.
+    """n different things of a table. rows: (n,) of each the row with the smallest id, these ids ascending, so that the
+    order of the table does not matter. labels: (n,) what says which belong together.
 
     place: (N,) which of them each row of the table has, -1 = none.
     """
@@ -37,14 +38,14 @@ class Things:
         return found[found >= 0]
 
 
-def different(keys: Sequence[Hashable | None], labels: NDArray[np.int64]) -> Things:
-    """Rows of one key and one label are one thing; a row with the key None has none. keys: N, labels: (N,)."""
+def different(keys: Sequence[Hashable | None], labels: NDArray[np.int64], ids: NDArray[np.int64]) -> Things:
+    """Rows of one key and one label are one thing; a row with the key None has none. keys: N, labels, ids: (N,)."""
     places: dict[Hashable, int] = {}
     rows: list[int] = []
     place = np.full(len(labels), -1, dtype=np.int64)
-    for row, (key, label) in enumerate(zip(keys, labels.tolist(), strict=True)):
-        if key is not None:
-            place[row] = places.setdefault((key, label), len(rows))
+    for row in np.argsort(ids).tolist():
+        if (key := keys[row]) is not None:
+            place[row] = places.setdefault((key, int(labels[row])), len(rows))
             if place[row] == len(rows):
                 rows.append(row)
     where = np.array(rows, dtype=np.int64)

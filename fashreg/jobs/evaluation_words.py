@@ -62,7 +62,7 @@ def captions_found(asker: Asker, evaluator: Any) -> Found:
     and counted."""
     table, said = asker.table, asker.texts()
     task = task_for(asker.encoder, "captions", asker.task)
-    things = different(pictures_of(table), np.zeros(len(table), dtype=np.int64))
+    things = different(pictures_of(table), np.zeros(len(table), dtype=np.int64), table.ids)
     references: list[list[str]] = [[] for _ in range(len(things))]
     for place, text in zip(things.place.tolist(), said, strict=True):
         if text and text not in references[place]:
