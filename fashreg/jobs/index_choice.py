@@ -16,7 +16,7 @@ from fashreg.jobs.index_model import HOW_ASKED, saved_task
 from fashreg.strict_json import read_json
 
 _MOST = 20  # indexes that an error names
-_ASKED = {"texts": "with a text alone", "both": "with a picture and a text together"}
+_ASKED: dict[Question, str] = {"texts": "with a text alone", "both": "with a picture and a text together"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +31,8 @@ class Candidate:
         return " ".join([self.task or self.place, *([HOW_ASKED[self.kind]] if self.kind in HOW_ASKED else [])])
 
     def answers(self, question: Question | None) -> bool:
-        """Whether it can be asked so, as far as is known: an index of a task without a kind says no more than that."""
-        return question is None or self.kind is None or self.kind in ANSWERED_BY[question]
+        """Whether it can be asked so, as far as is known: all by pictures; what a task without a kind takes is open."""
+        return question in (None, "pictures") or self.kind is None or self.kind in ANSWERED_BY[question]
 
 
 def candidate(place: str, about: Path) -> Candidate:
@@ -68,10 +68,10 @@ def _undecided(holder: str, able: Sequence[Candidate], several: Sequence[Candida
 
 def _none(holder: str, several: Sequence[Candidate], task: str | None, question: Question | None) -> str:
     if task is None:
-        kinds = " or ".join(ANSWERED_BY[question or "pictures"])
+        assert question is not None, "anything may be asked, and nothing answers"
         return (
-            f"no index of {holder} is asked {_ASKED.get(question or '', 'so')}; it holds {_named(several)}. Build one, "
-            f"of a task of the kind {kinds}: fashreg index build MODEL --table TABLE --task NAME --out FOLDER"
+            f"no index of {holder} is asked {_ASKED[question]}; it holds {_named(several)}. Build one of a task of "
+            f"the kind {ANSWERED_BY[question][0]}: fashreg index build MODEL --table TABLE --task NAME --out FOLDER"
         )
     near = difflib.get_close_matches(task, [one.task for one in several if one.task], n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""

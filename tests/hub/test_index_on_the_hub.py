@@ -20,6 +20,7 @@ from fashreg.hub.push import push
 from fashreg.jobs.index_changes import add_to_index, delete_from_index, describe_index
 from fashreg.jobs.indexing import build_index, build_indexes
 from fashreg.jobs.searching import search_folder
+from fashreg.manifest import write_manifest
 from fashreg.storage import save_encoder
 from fashreg.storage.loading import pull_folder
 from fashreg.testing.local_hub import LocalHub
@@ -179,3 +180,29 @@ def test_a_folder_of_more_than_indexes_is_not_pushed_as_several(four: Path, toke
     (four / "several/notes.txt").write_text("mine")
     with pytest.raises(ModelError, match="manifest"):
         push(four / "several", REPO, token=token)
+
+
+def test_an_index_that_was_changed_on_the_hub_is_named_before_any_other_answers(four: Path, token: str) -> None:
+    about = (four / "several/composed/index.json").read_text().replace("composed", "cross-modal")
+    HfApi().upload_file(
+        path_or_fileobj=about.encode(), path_in_repo="index/composed/index.json", repo_id=REPO, token=token
+    )
+    with pytest.raises(HubError, match=r"index/composed/index\.json is not the file that manifest\.json lists"):
+        search_folder(REPO, texts=["red"])
+    assert fashreg.load_index(REPO, task="cross-modal").task == "cross-modal"  # named, nothing else is looked at
+
+
+def test_what_a_strangers_indexes_say_of_themselves_reaches_no_terminal_as_control(
+    four: Path, token: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("composed", "cross-modal"):
+        path = four / "several" / name / "index.json"
+        about = json.loads(path.read_text())
+        about["extra"] |= {"task": f"\x1b[31m{name}\u202e", "kind": "\x1b[2J"}
+        path.write_text(json.dumps(about))
+        write_manifest(four / "several" / name, "index")
+    push(four / "several", REPO, token=token)
+    assert run(["search", REPO]) == 1
+    told = capsys.readouterr().err
+    assert "one of: " in told
+    assert not {"\x1b", "\u202e"} & set(told)

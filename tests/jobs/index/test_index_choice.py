@@ -87,6 +87,16 @@ def test_words_where_no_index_is_asked_with_words_name_the_kind_to_build(several
         search_folder(several.parent / "more", texts=["red"])
 
 
+def test_a_picture_may_ask_the_index_of_any_task(several: Path) -> None:
+    build_indexes(
+        several.parent / "model", several.parent / "t.csv", several.parent / "c", tasks=["classification"], **QUIET
+    )
+    query = [several.parent / "3.png"]
+    assert len(search_folder(several.parent / "c", pictures=query, k=2)[1][0]) == 2
+    with pytest.raises(ModelError, match=r"no index of .* is asked with a picture and a text together; it holds class"):
+        search_folder(several.parent / "c", pictures=query, texts=["red"])
+
+
 def test_one_index_alone_in_a_folder_is_the_one_that_is_meant(several: Path) -> None:
     encoder = tiny_encoder_of_tasks("colour", "cut/fit")
     made = build_indexes(encoder, several.parent / "t.csv", several.parent / "alone", tasks=["cut/fit"], **QUIET)
