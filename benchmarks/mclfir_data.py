@@ -20,8 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from products import CUT, prefix, table_of
-from safetensors.torch import load_file, save_file
+from products import CUT, VIEWS, once, prefix, table_of
 from torch import Tensor
 
 import fashreg
@@ -32,7 +31,7 @@ from fashreg.functional.neighbours import WHOLE_RANKING, nearest
 from fashreg.functional.relevance import relevance_from_labels
 
 ATTRIBUTES = ("gender", "article_type", "base_colour", "season", "usage")
-VIEWS, LEAST, QUERIES = 3, 60, 500
+LEAST, QUERIES = 60, 500
 SPLITS = {"train": 0.7, "validation": 0.1, "test": 0.2}
 Array = np.ndarray[Any, Any]
 
@@ -104,8 +103,9 @@ class Products:
     @cached_property
     def features(self) -> Tensor:
         """(N, VIEWS, C, h, w) by position; pictures that are only judged have one view, the others zeros there."""
-        if self.kept is not None and self.kept.is_file():
-            return load_file(self.kept)["features"]
+        return once(self.kept, self._made)["features"]
+
+    def _made(self) -> dict[str, Tensor]:
         backbone = fashreg.build("backbone", "lite0", image_size=128)
         encoder = fashreg.Encoder(backbone, fashreg.build("head", "projection", in_dim=backbone.out_dim)).eval()
         made = torch.zeros(len(self.table), VIEWS, *prefix(encoder, self.table.take([0]), 0).shape[1:])
@@ -113,9 +113,7 @@ class Products:
         train = np.flatnonzero(self.split == "train")
         for view in range(1, VIEWS):
             made[torch.from_numpy(train), view] = prefix(encoder, self.table.take(train), view)
-        if self.kept is not None:
-            save_file({"features": made}, self.kept)
-        return made
+        return {"features": made}
 
     def said(self) -> str:
         """The counts, for the head of the table."""

@@ -3,7 +3,7 @@
 P-A: gender, article_type, base_colour, season, usage, one attribute an increment, in this order, reversed, and in one
 random order; the head is known from the query. P-V: the values of article_type in five stages, a head each; the query
 does not say which, so all heads side by side are searched, among all values seen so far. Data, splits and the judge:
-mclfir_data.py; a single training: mclfir_cell.py.
+mclfir_data.py; the methods: mclfir_methods.py; a single training: mclfir_cell.py.
 
 All else is equal: EfficientNet-Lite0 at 128 px with ImageNet weights, stages up to blocks.5 frozen and their features
 cached (three views a picture); blocks.6, conv_head and one attribute-attention head for each attribute are trained with
@@ -13,7 +13,7 @@ pairs an increment, cosine schedule, the last weights kept. Joint training has 4
 own, at the image passes of mcl-fir ("joint at equal cost").
 
     choose    each method's learning rate and its own weight (or number of exemplars), by mean MAP on the VALIDATION
-              pictures after the first two increments of the given order, seed 0: TRIALS trainings for each, three
+              pictures after the first two increments of the given order, seed 0: five trainings for each, three
               learning rates at the middle weight, then the other two weights; five rates where there is no weight.
               The joint trainings take the rate chosen at equal cost. Then everything is fixed
     headline  the given order with three seeds, and the two other orders with the first
@@ -53,212 +53,36 @@ Cells that the JSON file has already are not run again, so an interrupted study 
 from __future__ import annotations
 
 import argparse
-import json
-import math
-import sys
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
 
-from mclfir_cell import Cell, Method, Settings, shortened, timed
-from mclfir_data import ATTRIBUTES, Products
+from mclfir_cell import Cell, Method
 from mclfir_judge import Numbers
+from mclfir_methods import (
+    CONTINUAL,
+    EQUAL,
+    FROZEN,
+    FULL,
+    HEADLINE,
+    LONE,
+    LWF,
+    OURS,
+    OWN,
+    PAPER,
+    SAME,
+    SFT,
+    THREE,
+    VARIANTS,
+    WHOLE,
+    ZERO,
+)
+from mclfir_study import WHOLE_SIZE, Study
 from mclfir_tables import attributes, cost, difference, final, galleries, show
-from mclfir_whole import key_of, whole
-from products import add_data_argument
+from products import add_blocks_argument, add_data_argument
+from study import add_cell_arguments
 
 from fashreg.training.allocator import keep_freed_memory
 
-WHOLE_SIZE, WHOLE_RATES = 64, (3e-4, 1e-3)
-RATES = (3e-4, 1e-3, 3e-3)
-WIDE = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
-TRIALS = 5
-ORDERS = {
-    "given": ATTRIBUTES,
-    "reverse": ATTRIBUTES[::-1],
-    "random": ("base_colour", "usage", "gender", "season", "article_type"),
-}
 PARTS = ("choose", "headline", "joint", "variants", "values", "longer", "whole")
-
-
-@dataclass(frozen=True)
-class Variant:
-    """A method at the settings that were chosen for another one, some of them changed."""
-
-    method: Method
-    like: Method
-    changed: Settings = ()
-    seeds: tuple[int, ...] = (0,)
-
-    @property
-    def name(self) -> str:
-        return f"{self.method.name} ({', '.join(f'{name} {value:g}' for name, value in self.changed)})"
-
-
-def mcl(name: str, **options: Any) -> Method:
-    return Method(name, "mcl-fir", tuple({"mode": "shared", **options}.items()))
-
-
-ZERO = Method("zero-shot", "none")
-FROZEN = Method("frozen + heads", "fine-tune", (("encoder", "frozen"),))
-SFT = Method("sft", "fine-tune")
-ONE = Method("sft, one head for all", "fine-tune", head="single")
-LWF = Method("lwf", "lwf")
-EWC = Method("ewc", "ewc", (("tuples", 400), ("per", "batch")))
-REPLAY = Method("replay", "replay", (("selection", "random"),))
-#: Pictures are chosen by their embedding: all are embedded once more, from what the product keeps of the frozen stages.
-HERDING = Method("replay, herding", "replay", trainer=(("cache", "features"), ("cache_dtype", "fp32")))
-PAPER = mcl("mcl-fir", teacher="rolling", target="features", teacher_view="second")
-OURS = mcl("mcl-fir, frozen, old-heads", teacher="frozen", target="old-heads", teacher_view="second")
-OWN = Method(
-    "mcl-fir independent",
-    "mcl-fir",
-    (("mode", "independent"), ("teacher", "frozen"), ("target", "features")),
-    head="own",
-)
-EQUAL = Method("joint at equal cost", "joint", stretch=4 / 3)
-FULL = Method("joint-full", "joint", stretch=4.0)
-TRIPLET = Method(
-    "joint, triplet", "joint", stretch=4 / 3, loss=(("name", "triplet"), ("margin", 0.2), ("mining", "all"))
-)
-RETRAIN = Method("retrain-each", "retrain")
-CONTINUAL = (SFT, LWF, EWC, REPLAY)
-#: The method's own number, with its middle value first.
-GRIDS: dict[str, tuple[str, tuple[float, ...]]] = {
-    LWF.name: ("weight", (1.0, 0.1, 10.0)),
-    EWC.name: ("weight", (1e3, 1e2, 1e4)),
-    REPLAY.name: ("images", (500, 200, 2000)),
-    PAPER.name: ("weight", (1e-2, 1e-4, 1.0)),
-    OURS.name: ("weight", (1.0, 0.1, 10.0)),
-    OWN.name: ("weight", (1e-2, 1e-4, 1.0)),
-}
-HEADLINE = (FROZEN, SFT, LWF, EWC, REPLAY, PAPER, OURS)
-LONE = (OWN, EQUAL, FULL)
-
-
-def kept(name: str, **options: Any) -> Method:
-    """OURS with other options."""
-    return mcl(name, **{k: v for k, v in OURS.options if k != "mode"} | options)
-
-
-FAST, SLOWER = (("lr", 3e-3),), (("backbone_lr_factor", 0.3),)  # heads at the rate they like best, the trunk as before
-TEN = (("weight", 10.0),)
-DISTIL = (("selection", "random"), ("distil", True))
-SAME = kept("frozen, old-heads, same view", teacher_view="same")
-THREE = (0, 1, 2)  # seeds of what says most
-NEAREST = Variant(SAME, OURS, (("weight", 3.0),), THREE)
-VARIANTS = (
-    NEAREST,
-    Variant(OURS, OURS, TEN, THREE),
-    Variant(replace(REPLAY, name="replay that distils", options=DISTIL), REPLAY, TEN, THREE),
-    Variant(HERDING, REPLAY, seeds=THREE),
-    Variant(replace(HERDING, name="replay that distils, herding", options=(("distil", True),)), REPLAY, TEN),
-    Variant(replace(OURS, name="frozen, old-heads, faster heads", trainer=SLOWER), OURS, (*FAST, *TEN)),
-    Variant(kept("frozen, old-heads, trunk learns in the first alone", encoder="first"), OURS, seeds=THREE),
-    Variant(kept("rolling, old-heads", teacher="rolling"), OURS, TEN),
-    Variant(SAME, OURS, TEN),
-    Variant(replace(SAME, name="frozen, old-heads, same view, faster heads", trainer=SLOWER), OURS, (*FAST, *TEN)),
-    Variant(replace(REPLAY, name="replay that distils, faster heads", options=DISTIL, trainer=SLOWER), REPLAY,
-            (*FAST, *TEN)),
-    Variant(replace(EQUAL, name="joint at equal cost, faster heads", trainer=SLOWER), EQUAL, FAST),
-    Variant(replace(SAME, name="frozen, old-heads, same view, batch norm trained",
-                    options=(*SAME.options, ("batch_norm", "trained"))), OURS, TEN),
-    Variant(replace(SAME, name="frozen, old-heads, same view, no mask", loss=(("mask_same_value", False),)), OURS, TEN),
-    Variant(mcl("rolling, embeddings", target="embeddings", teacher_view="second"), PAPER),
-    Variant(mcl("frozen, features", teacher="frozen", target="features", teacher_view="second"), PAPER, seeds=THREE),
-    Variant(mcl("rolling, features, decay 0.88", teacher="rolling", decay=0.88, teacher_view="second"), PAPER,
-            seeds=THREE),
-    Variant(mcl("restarted, features", teacher="restarted", target="features", teacher_view="second"), PAPER,
-            seeds=THREE),
-    Variant(mcl("rolling, features, same view"), PAPER),
-    Variant(ONE, SFT), Variant(TRIPLET, EQUAL), Variant(RETRAIN, EQUAL),
-    Variant(replace(SFT, name="sft, faster heads", trainer=SLOWER), SFT, FAST),
-    Variant(SAME, OURS, (("weight", 30.0),)),
-    Variant(replace(REPLAY, name="replay that distils", options=DISTIL), REPLAY, (("images", 2000), *TEN)),
-)  # fmt: skip
-#: Part "whole", and those of which two learning rates were tried there.
-WHOLE_TRIED = (SFT, LWF)
-WHOLE = (ZERO, SFT, LWF, EWC, REPLAY, PAPER, SAME, EQUAL)
-
-
-class Study:
-    """The data, and what was found so far."""
-
-    def __init__(self, options: argparse.Namespace) -> None:
-        self.products, self.file = Products(options.data, options.features), options.json
-        known = self.file is not None and self.file.is_file()
-        self.found: dict[str, Numbers] = json.loads(self.file.read_text()) if known else {}
-        self.until, self.known_alone = time.monotonic() + 60 * options.minutes, options.known
-
-    def cell(self, cell: Cell, size: int = 0) -> Numbers:
-        """The numbers of one training, run unless they are known. size: end to end, from pictures of so many pixels."""
-        key = key_of(cell, size) if size else cell.key
-        if key not in self.found:
-            if time.monotonic() > self.until:
-                raise SystemExit(3)  # not finished
-            self.found[key] = found = whole(self.products, cell, size) if size else timed(self.products, cell)
-            if self.file is not None:
-                self.file.write_text(json.dumps(self.found, separators=(",", ":")).replace('},"', '},\n"') + "\n")
-            print(f"  {key}: {final(found):.4f}, {found['wall']} s", file=sys.stderr, flush=True)
-        return self.found[key]
-
-    def trial(self, method: Method, **chosen: Any) -> float:
-        """Mean validation MAP after the first two increments."""
-        return final(self.cell(shortened(Cell(method, tuple(chosen.items())))))
-
-    def chosen(self, method: Method) -> Settings:
-        """The learning rate and own number of a method, by TRIALS trainings."""
-        if method.learner == "none":
-            return ()
-        if method.name not in GRIDS:
-            like = EQUAL if method.learner in ("joint", "retrain") and not method.loss else method
-            rates = {lr: self.trial(like, lr=lr) for lr in WIDE}
-            return (("lr", best(rates)),)
-        name, (middle, *others) = GRIDS[method.name]
-        lr = best({lr: self.trial(method, lr=lr, **{name: middle}) for lr in RATES})
-        return (("lr", lr), (name, best({w: self.trial(method, lr=lr, **{name: w}) for w in (middle, *others)})))
-
-    def all_of(self, *cells: Cell) -> list[Numbers]:
-        """The numbers of these cells; with --known, of those that are known."""
-        return [self.cell(cell) for cell in cells if not self.known_alone or cell.key in self.found]
-
-    def variant(self, variant: Variant, seed: int) -> list[Numbers]:
-        """A test cell of a variant."""
-        if seed not in variant.seeds:
-            return []
-        chosen = dict(self.chosen(variant.like)) | dict(variant.changed)
-        return self.all_of(Cell(variant.method, tuple(chosen.items()), seed=seed))
-
-    def runs(
-        self, method: Method, orders: tuple[str, ...] = ("given",), seeds: tuple[int, ...] = (0,)
-    ) -> list[Numbers]:
-        """The test cells of a method that are known or can be run."""
-        chosen = self.chosen(method)
-        return self.all_of(*(Cell(method, chosen, ORDERS[order], seed) for order in orders for seed in seeds))
-
-    def chosen_whole(self, method: Method) -> Settings:
-        """The learning rate of a method end to end, beside its own number as it is."""
-        near = method is NEAREST.method
-        own = dict(self.chosen(NEAREST.like if near else method)) | dict(NEAREST.changed if near else ())
-        if method in WHOLE_TRIED:
-            rates = {}
-            for lr in WHOLE_RATES:
-                trial = shortened(Cell(method, tuple((own | {"lr": lr}).items())))
-                rates[lr] = final(self.cell(trial, WHOLE_SIZE))
-            own |= {"lr": best(rates)}
-        return tuple(own.items())
-
-    def end_to_end(self, method: Method, seed: int) -> list[Numbers]:
-        """A test cell of part "whole"; with --known, if it is known."""
-        cell = Cell(method, self.chosen_whole(method), seed=seed)
-        known = key_of(cell, WHOLE_SIZE) in self.found
-        return [self.cell(cell, WHOLE_SIZE)] if known or not self.known_alone else []
-
-
-def best(found: dict[float, float]) -> float:
-    return max(found, key=lambda value: found[value])
 
 
 # ---- the parts of the study ----
@@ -336,10 +160,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_data_argument(parser)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--features", type=Path, help="safetensors file that keeps the cached features")
+    add_cell_arguments(parser)
+    add_blocks_argument(parser)
     parser.add_argument("--known", action="store_true", help="run nothing, show what the JSON file has")
-    parser.add_argument("--minutes", type=float, default=math.inf, help="stop before a cell that begins later (exit 3)")
     options = parser.parse_args()
     keep_freed_memory()
     study = Study(options)
