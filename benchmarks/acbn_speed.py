@@ -22,11 +22,7 @@ xbm, dense and peer must give one number, acbn and "in place" another (checked).
 from __future__ import annotations
 
 import argparse
-import contextlib
-import ctypes
-import itertools
 import json
-import platform
 import random
 import statistics
 import subprocess
@@ -35,169 +31,24 @@ import time
 from pathlib import Path
 from typing import Any
 
-import pytorch_metric_learning
 import torch
-from fashreg_acbn.memory import _TURNS, ACBNMemory
-from fashreg_acbn.moments import batch_moments
-from pytorch_metric_learning import distances
-from pytorch_metric_learning import losses as peer
-from torch import Tensor, nn
-from torch.nn.functional import normalize, softplus
+from acbn_steps import ARMS, CLASSES, LOSSES, B, Steps
+from fashreg_acbn.memory import _TURNS
+from measuring import facts, rise
+from torch import nn
 
-from fashreg.losses.contrastive import ContrastiveLoss
-from fashreg.losses.infonce import InfoNCELoss
-from fashreg.losses.multi_similarity import MultiSimilarityLoss
-from fashreg.memories.xbm import XBMMemory
 from fashreg.training.allocator import keep_freed_memory
 from fashreg.values import Embedded
-
-B, CLASSES, DRAWN, NEVER = 64, 1000, 64, -1e30
-LOSSES = {
-    "contrastive": lambda: ContrastiveLoss(form="hinge", normaliser="pairs"),  # the peer's definition
-    "contrastive, per anchor": lambda: ContrastiveLoss(),
-    "multi-similarity": lambda: MultiSimilarityLoss(),
-    "infonce": lambda: InfoNCELoss(),
-}
-ARMS = ("xbm", "acbn", "in place", "dense", "peer", "peer, as it comes", "floor")
-
-
-class InPlaceMemory(ACBNMemory):
-    """The update of acbn as it is usually written: all rows are read for their moments and rewritten, every step."""
-
-    @torch.no_grad()
-    def align(self, batch: Embedded) -> None:
-        XBMMemory.align(self, batch)
-        self.filter.observe(batch_moments(batch.vectors, batch.labels))
-        if len(self):
-            mean, std = self.filter.level.float()
-            rows = self.emb[: len(self)]
-            factor = (std / rows.std(0, correction=0)).clamp(0.25, 4.0)
-            self.emb[: len(self)] = (rows - rows.mean(0)) * factor + mean
-
-    def read(self) -> Embedded:
-        kept = XBMMemory.read(self)
-        return Embedded(normalize(kept.vectors), kept.labels, kept.ids, unit=True)
-
-    def push(self, batch: Embedded) -> None:
-        XBMMemory.push(self, batch)
-
-    def _storable(self, batch: Embedded) -> Tensor:
-        return XBMMemory._storable(self, batch)
-
-
-class Steps:
-    """One step of every arm that is asked for, each on a memory of its own; the same batches for all."""
-
-    def __init__(self, loss: str, m: int, d: int, arms: tuple[str, ...]) -> None:
-        g = torch.Generator().manual_seed(0)
-        self.loss, self.m, self.d, self.make = loss, m, d, LOSSES[loss]()
-        wander = torch.cumsum(0.02 * torch.randn(DRAWN, d, generator=g), 0) / d**0.5
-        rows = normalize(torch.randn(DRAWN, B, d, generator=g) / d**0.5 + wander[:, None], dim=2)
-        labels = [torch.randperm(CLASSES, generator=g)[: B // 4].repeat_interleave(4) for _ in range(DRAWN)]
-        self.batches = {arm: itertools.cycle(zip(rows, labels, strict=True)) for arm in arms}
-        self.ids = dict.fromkeys(arms, 10**6)
-        kinds = {"xbm": XBMMemory, "dense": XBMMemory, "acbn": ACBNMemory, "in place": InPlaceMemory}
-        self.memories: dict[str, Any] = {arm: kinds[arm](m, embed_dim=d, start_step=0) for arm in arms if arm in kinds}
-        self.peers = {arm: self._peer(arm) for arm in arms if arm.startswith("peer")}
-        self.tiles = normalize(torch.randn(m, d, generator=g)) if "floor" in arms else None
-        for arm in arms:
-            self._fill(arm)
-
-    def _peer(self, arm: str) -> Any:
-        if self.loss.endswith("per anchor"):
-            return None
-        known = arm == "peer"
-        distance = distances.DotProductSimilarity(normalize_embeddings=False) if known else distances.CosineSimilarity()
-        inner: Any = {
-            "contrastive": lambda: peer.ContrastiveLoss(1, 0.5, distance=distance),
-            "multi-similarity": lambda: peer.MultiSimilarityLoss(distance=distance),
-            "infonce": lambda: peer.SupConLoss(0.1, distance=distance),
-        }[self.loss]()
-        return peer.CrossBatchMemory(inner, self.d, memory_size=self.m)
-
-    def _fill(self, arm: str) -> None:
-        rows, labels = (torch.cat(parts) for parts in zip(*(next(self.batches[arm]) for _ in range(8)), strict=True))
-        for start in range(0, self.m, len(rows)):
-            part = slice(0, min(len(rows), self.m - start))
-            if arm in self.memories:
-                self.memories[arm].push(Embedded(rows[part], labels[part], torch.arange(start, start + self.m)[part]))
-            elif self.peers.get(arm) is not None:
-                self.peers[arm].embedding_memory[start : start + len(rows)] = rows[part]
-                self.peers[arm].label_memory[start : start + len(rows)] = labels[part]
-                self.peers[arm].has_been_filled = True
-
-    def has(self, arm: str) -> bool:
-        return not arm.startswith("peer") or self.peers[arm] is not None
-
-    def step(self, arm: str) -> Tensor:
-        rows, labels = next(self.batches[arm])
-        leaf = rows.clone().requires_grad_()
-        self.ids[arm] += B
-        batch = Embedded(leaf, labels, torch.arange(self.ids[arm], self.ids[arm] + B), unit=True)
-        if arm == "floor":
-            return self._floor(leaf)
-        if arm.startswith("peer"):
-            value = self.peers[arm](leaf, labels)
-        else:
-            memory = self.memories[arm]
-            memory.align(batch.detach())
-            read = memory.read()
-            value = self._dense(batch, read) if arm == "dense" else self.make(batch, read)
-        value.backward()
-        if arm in self.memories:
-            self.memories[arm].push(batch.detach())
-        assert leaf.grad is not None
-        return value.detach()
-
-    def _floor(self, leaf: Tensor) -> Tensor:
-        assert self.tiles is not None
-        with torch.no_grad():
-            total, out = torch.zeros_like(leaf), leaf.new_empty(B, 2048)
-            for start in range(0, self.m, 2048):
-                tile = self.tiles[start : start + 2048]
-                total.addmm_(torch.mm(leaf, tile.T, out=out), tile)
-        return total.sum()
-
-    def _dense(self, batch: Embedded, memory: Embedded) -> Tensor:
-        s = batch.vectors @ memory.vectors.T
-        same, own = batch.labels[:, None] == memory.labels[None], batch.ids[:, None] == memory.ids[None]
-        p, n = same & ~own, ~(same | own)
-        if self.loss == "infonce":
-            x = s / 0.1
-            log = torch.logsumexp(x.masked_fill(own, NEVER), 1)
-            return (log - (x * p).sum(1) / p.sum(1)).mean()
-        if self.loss == "multi-similarity":
-            near = torch.logsumexp((-2 * (s - 0.5)).masked_fill(~p, NEVER), 1)
-            far = torch.logsumexp((50 * (s - 0.5)).masked_fill(~n, NEVER), 1)
-            return (softplus(near) / 2 + softplus(far) / 50).mean()
-        far = n & (s > 0.5)
-        if self.loss == "contrastive":
-            near = torch.where(p, 1 - s, 0.0).sum() / p.sum()
-            return near + torch.where(far, s - 0.5, 0.0).sum() / far.sum().clamp(1)
-        return (torch.where(p, 1 - s, 0.0) + torch.where(far, s, 0.0)).sum() / B
-
-
-def resident(field: str) -> int:
-    """Bytes of this process: VmRSS now, or VmHWM at most so far."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(field):
-            return 1024 * int(line.split()[1])
-    raise SystemExit("peak memory is read from /proc, which this system does not have; use --no-memory")
 
 
 def peak_of(loss: str, m: int, d: int, arm: str) -> dict[str, float]:
     """In a process of its own: MiB by which three steps raise the resident set, and what the memory keeps."""
     Steps(loss, 256, d, (arm,)).step(arm)  # the libraries are warm
     steps = Steps(loss, m, d, (arm,))
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)  # what making the memory left over must not hide what a step takes
-    before = resident("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts again from here
-    for _ in range(3):
-        steps.step(arm)
+    peak = rise(lambda: steps.step(arm))
     kept: nn.Module = steps.memories.get(arm) or steps.peers[arm]
     state = sum(buffer.numel() * buffer.element_size() for buffer in kept.buffers())
-    return {"peak_mib": max(0, resident("VmHWM") - before) / 2**20, "state_mib": state / 2**20}
+    return {"peak_mib": peak, "state_mib": state / 2**20}
 
 
 def check(steps: Steps) -> None:
@@ -296,17 +147,9 @@ def main() -> None:
         return
     if options.quick:
         options.sizes, options.seconds = options.sizes[:2], 3.0
-    facts = {
-        "torch": torch.__version__,
-        "pytorch-metric-learning": pytorch_metric_learning.__version__,
-        "machine": platform.processor() or platform.machine(),
-        "threads": options.threads,
-        "freed memory kept": not options.plain_allocator and keep_freed_memory(),
-        "B": B,
-        "classes": CLASSES,
-        "date": time.strftime("%Y-%m-%d"),
-    }
-    print(", ".join(f"{name} {value}" for name, value in facts.items()))
+    kept = not options.plain_allocator and keep_freed_memory()
+    more = {"freed memory kept": kept, "B": B, "classes": CLASSES, "date": time.strftime("%Y-%m-%d")}
+    about = facts(options.threads, **more)
     print(f"{'':36}{'least milliseconds':^56} |{'acbn divided by':^35} |{'peak MiB above the state':^48}{'state':>8}")
     heads = ("xbm", "acbn", "in place", "dense", "peer", "p. as is", "floor")
     print(f"{'M':>6}{'D':>5} {'loss':24}" + "".join(f"{head:>8}" for head in heads) + " |"
@@ -314,7 +157,7 @@ def main() -> None:
           + "".join(f"{head:>8}" for head in (*heads[:-1], "acbn")))  # fmt: skip
     rows = [cell(loss, m, d, options) for loss in options.losses for m in options.sizes for d in options.widths]
     if options.json:
-        options.json.write_text(json.dumps({**facts, "rows": rows}, indent=1))
+        options.json.write_text(json.dumps({**about, "rows": rows}, indent=1))
 
 
 if __name__ == "__main__":

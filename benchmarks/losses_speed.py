@@ -12,16 +12,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
-import random
 import statistics
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytorch_metric_learning
+import dense_losses
 import torch
+from dense_losses import NEVER
+from measuring import facts, in_turns
 from pytorch_metric_learning import distances, miners
 from pytorch_metric_learning import losses as peer
 from torch import Tensor
@@ -35,7 +34,6 @@ from fashreg.losses.proxy_anchor import ProxyAnchorLoss
 from fashreg.losses.triplet import TripletLoss
 from fashreg.training.allocator import keep_freed_memory
 
-NEVER = -1e30
 Step = Callable[[], object]
 
 
@@ -64,23 +62,15 @@ class Bench:
 
     def contrastive(self) -> Tensor:
         s, p, n = self.pairs()
-        return (torch.where(p, 1 - s, 0.0) + torch.where(n & (s > 0.5), s, 0.0)).sum() / self.b
+        return dense_losses.contrastive(s, p, n)
 
     def multi_similarity(self) -> Tensor:
         s, p, n = self.pairs()
-        near = torch.logsumexp((-2 * (s - 0.5)).masked_fill(~p, NEVER), 1)
-        far = torch.logsumexp((50 * (s - 0.5)).masked_fill(~n, NEVER), 1)
-        return (softplus(near) / 2 + softplus(far) / 50).mean()
+        return dense_losses.multi_similarity(s, p, n)
 
     def multi_similarity_mined(self) -> Tensor:
         s, p, n = self.pairs()
-        fixed = s.detach()
-        farthest = fixed.masked_fill(~p, 2).amin(1, keepdim=True)
-        nearest = fixed.masked_fill(~n, -2).amax(1, keepdim=True)
-        p, n = p & (fixed - 0.1 < nearest), n & (fixed + 0.1 > farthest)
-        near = torch.logsumexp((-2 * (s - 0.5)).masked_fill(~p, NEVER), 1)
-        far = torch.logsumexp((50 * (s - 0.5)).masked_fill(~n, NEVER), 1)
-        return (softplus(near) / 2 + softplus(far) / 50).mean()
+        return dense_losses.multi_similarity(s, *dense_losses.mined(s, p, n))
 
     def triplet_hard(self) -> Tensor:
         s, p, n = self.pairs()
@@ -88,9 +78,7 @@ class Bench:
 
     def infonce(self) -> Tensor:
         s, p, n = self.pairs()
-        x = s / 0.1
-        log = torch.logsumexp(x.masked_fill(~(p | n), NEVER), 1)
-        return (log - (x * p).sum(1) / p.sum(1)).mean()
+        return dense_losses.infonce(s, p, ~(p | n))
 
     def infonce_negatives(self) -> Tensor:
         s, p, n = self.pairs()
@@ -147,23 +135,6 @@ class Bench:
         return lambda: loss(self.x, self.y).backward()
 
 
-def interleaved(steps: dict[str, Step], rounds: int, budget: float) -> dict[str, list[float]]:
-    """Milliseconds of every arm, which take turns in an order drawn anew every round; a slow arm has a budget."""
-    times: dict[str, list[float]] = {name: [] for name in steps}
-    shuffle = random.Random(0)
-    for turn in range(rounds + 1):
-        for name in shuffle.sample(list(steps), len(steps)):  # no arm always finds the cache as another left it
-            step = steps[name]
-            if sum(times[name]) > 1000 * budget:
-                continue
-            start = time.perf_counter()
-            step()
-            seconds = time.perf_counter() - start
-            if turn or seconds > budget / 4:  # the first round warms up, unless it is dear
-                times[name].append(1000 * seconds)
-    return times
-
-
 def table(b: int, d: int, rounds: int, budget: float, quick: bool) -> list[dict[str, Any]]:
     bench, found = Bench(b, d), []
     print(f"\nB = {b}, D = {d}, {b // 4} classes: least milliseconds of the rounds, forward + backward")
@@ -175,7 +146,7 @@ def table(b: int, d: int, rounds: int, budget: float, quick: bool) -> list[dict[
         steps = bench.steps(*arms)
         if quick and "NT-Xent" in name and b > 128:
             del steps["peer"]  # 6 GiB and half a minute
-        times = interleaved(steps, rounds, budget)
+        times = in_turns(steps, rounds, budget)
         least = {arm: min(values) for arm, values in times.items()}
         median = {arm: statistics.median(values) for arm, values in times.items()}
         found.append({"loss": name, "B": b, "D": d, "least_ms": least, "median_ms": median})
@@ -199,18 +170,10 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     kept = not options.plain_allocator and keep_freed_memory()  # for every arm alike
     rounds, budget = (10, 1.0) if options.quick else (options.rounds, 10.0)
-    facts = {
-        "torch": torch.__version__,
-        "pytorch-metric-learning": pytorch_metric_learning.__version__,
-        "machine": platform.processor() or platform.machine(),
-        "threads": options.threads,
-        "freed memory kept": kept,
-        "rounds": rounds,
-    }
-    print(", ".join(f"{name} {value}" for name, value in facts.items()))
+    about = facts(options.threads, **{"freed memory kept": kept, "rounds": rounds})
     found = [row for b in (128, 512) for row in table(b, 128, rounds, budget, options.quick)]
     if options.json:
-        options.json.write_text(json.dumps({**facts, "rows": found}, indent=1))
+        options.json.write_text(json.dumps({**about, "rows": found}, indent=1))
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from measuring import in_turns
 from torch import Tensor
 
 import fashreg
@@ -59,21 +60,8 @@ def new_encoder(backbone: Any, width: int, tasks: int) -> Encoder:
     return Encoder(fashreg.build("backbone", backbone), head)
 
 
-def turns(arms: dict[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
-    """Seconds of every arm in every round; one round beforehand is not counted."""
-    times: dict[str, list[float]] = {name: [] for name in arms}
-    order = random.Random(0)
-    for turn in range(rounds + 1):
-        for name in order.sample(list(arms), len(arms)):
-            started = time.perf_counter()
-            arms[name]()
-            if turn:
-                times[name].append(time.perf_counter() - started)
-    return times
-
-
 def search(rounds: int) -> dict[str, Numbers]:
-    """Least and median seconds by trunk and way, and their ratio to one attribute."""
+    """Least and median milliseconds by trunk and way, and their ratio to one attribute."""
     found: dict[str, Numbers] = {}
     for trunk, (backbone, width, pictures) in TRUNKS.items():
         encoder, images = new_encoder(backbone, width, TASKS), torch.rand(pictures, 3, *_size(backbone))
@@ -84,12 +72,12 @@ def search(rounds: int) -> dict[str, Numbers]:
             arms[f"a pass each, T {count}"] = partial(apart, encoder, images, tasks[:count])
         one, many = arms["one pass, T 8"](), arms["a pass each, T 8"]()
         assert all(torch.equal(one[task], many[task]) for task in tasks)
-        times = turns(arms, rounds)
+        times = in_turns(arms, rounds)
         unit = {kind: of(times["a pass each, T 1"]) for kind, of in (("least", min), ("median", statistics.median))}
-        for name, seconds in times.items():
-            least, median = min(seconds), statistics.median(seconds)
+        for name, taken in times.items():
+            least, median = min(taken), statistics.median(taken)
             found[f"{trunk}, {name}"] = {
-                "ms a picture": 1000 * least / pictures, "median ms": 1000 * median / pictures,
+                "ms a picture": least / pictures, "median ms": median / pictures,
                 "of one attribute": least / unit["least"], "median of one": median / unit["median"],
             }  # fmt: skip
     return found

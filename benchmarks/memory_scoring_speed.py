@@ -13,26 +13,22 @@ libraries are warm. All arms of a row give the same number (checked). Every batc
 from __future__ import annotations
 
 import argparse
-import contextlib
-import ctypes
 import itertools
 import json
-import platform
-import random
-import resource
 import statistics
 import subprocess
 import sys
-import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pytorch_metric_learning
+import dense_losses
 import torch
+from measuring import facts, in_turns, rise
 from pytorch_metric_learning import distances, miners
 from pytorch_metric_learning import losses as peer
 from torch import Tensor
-from torch.nn.functional import normalize, softplus
+from torch.nn.functional import normalize
 
 from fashreg.losses.contrastive import ContrastiveLoss
 from fashreg.losses.infonce import InfoNCELoss
@@ -40,7 +36,7 @@ from fashreg.losses.multi_similarity import MultiSimilarityLoss
 from fashreg.training.allocator import keep_freed_memory
 from fashreg.values import Embedded
 
-B, NEVER = 64, -1e30
+B = 64
 OURS = {
     "contrastive": lambda: ContrastiveLoss(form="hinge", normaliser="pairs"),  # the peer's definition
     "contrastive, per anchor": lambda: ContrastiveLoss(),
@@ -118,68 +114,23 @@ class Steps:
         same, own = labels[:, None] == memory.labels[None], self.ids[:, None] == memory.ids[None]
         p, n = same & ~own, ~(same | own)
         if name == "infonce":
-            x = s / 0.1
-            log = torch.logsumexp(x.masked_fill(own, NEVER), 1)
-            return (log - (x * p).sum(1) / p.sum(1)).mean()
+            return dense_losses.infonce(s, p, own)
+        if name == "contrastive":
+            return dense_losses.contrastive_hinge(s, p, n)
         if name.startswith("contrastive"):
-            far = n & (s > 0.5)
-            if name == "contrastive":
-                return torch.where(p, 1 - s, 0.0).sum() / p.sum() + torch.where(
-                    far, s - 0.5, 0.0
-                ).sum() / far.sum().clamp(1)
-            return (torch.where(p, 1 - s, 0.0) + torch.where(far, s, 0.0)).sum() / B
-        if name.endswith("mined"):
-            fixed = s.detach()
-            farthest = fixed.masked_fill(~p, 2).amin(1, keepdim=True)
-            nearest = fixed.masked_fill(~n, -2).amax(1, keepdim=True)
-            p, n = p & (fixed - 0.1 < nearest), n & (fixed + 0.1 > farthest)
-        near = torch.logsumexp((-2 * (s - 0.5)).masked_fill(~p, NEVER), 1)
-        far = torch.logsumexp((50 * (s - 0.5)).masked_fill(~n, NEVER), 1)
-        return (softplus(near) / 2 + softplus(far) / 50).mean()
+            return dense_losses.contrastive(s, p, n)
+        return dense_losses.multi_similarity(s, *(dense_losses.mined(s, p, n) if name.endswith("mined") else (p, n)))
 
     def has(self, arm: str) -> bool:
         return not arm.startswith("peer") or arm.removeprefix("peer ") in self.memories
 
 
-def resident(field: str) -> int:
-    """Bytes of this process: VmRSS now, or VmHWM at most so far."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(field):
-            return 1024 * int(line.split()[1])
-    raise SystemExit("peak memory is read from /proc, which this system does not have; use --no-memory")
-
-
 def measure_memory(arm: str, m: int, d: int, classes: int) -> None:
-    """Run in a process of its own: print the bytes by which three steps raise the resident set."""
+    """Run in a process of its own: print the MiB by which three steps raise the resident set."""
     warm = Steps(256, d, classes, only=arm)
     warm.step(arm)
     steps = Steps(m, d, classes, only=arm)
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)  # what making the memory left over must not hide what a step takes
-    before = resident("VmRSS")
-    try:
-        Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts again from here
-        highest = lambda: resident("VmHWM")  # noqa: E731
-    except OSError:
-        before = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        highest = lambda: 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # noqa: E731
-    for _ in range(3):
-        steps.step(arm)
-    print(max(0, highest() - before))
-
-
-def times_of(steps: Steps, arms: list[str], rounds: int, budget: float) -> dict[str, list[float]]:
-    times: dict[str, list[float]] = {arm: [] for arm in arms}
-    shuffle = random.Random(0)
-    for turn in range(rounds + 1):
-        for arm in shuffle.sample(arms, len(arms)):  # so that no arm always finds the cache as another left it
-            if sum(times[arm]) > 1000 * budget:
-                continue
-            start = time.perf_counter()
-            steps.step(arm)
-            if turn:
-                times[arm].append(1000 * (time.perf_counter() - start))
-    return times
+    print(rise(lambda: steps.step(arm)))
 
 
 def check(d: int, classes: int) -> None:
@@ -195,7 +146,8 @@ def compare(m: int, d: int, options: argparse.Namespace) -> list[dict[str, Any]]
     check(d, options.classes)
     steps = Steps(m, d, options.classes)
     arms = [arm for arm in ARMS if steps.has(arm)]
-    times = times_of(steps, arms, 3 if options.quick else options.rounds, 2 if options.quick else 20)
+    rounds, budget = (3, 2) if options.quick else (options.rounds, 20)
+    times = in_turns({arm: partial(steps.step, arm) for arm in arms}, rounds, budget)
     rows = []
     for name in OURS:
         row: dict[str, Any] = {"loss": name, "M": m, "D": d}
@@ -206,7 +158,7 @@ def compare(m: int, d: int, options: argparse.Namespace) -> list[dict[str, Any]]
                     command = [sys.executable, __file__, "--one", arm, str(m), str(d), str(options.classes)]
                     command += ["--threads", str(options.threads)]
                     done = subprocess.run(command, capture_output=True, text=True, check=True)
-                    row[side]["peak_mib"] = int(done.stdout) / 2**20
+                    row[side]["peak_mib"] = float(done.stdout)
         rows.append(row)
         show(row)
     return rows
@@ -244,23 +196,14 @@ def main() -> None:
         measure_memory(options.one[0], *map(int, options.one[1:]))
         return
     kept = not options.plain_allocator and keep_freed_memory()  # for every arm alike
-    facts = {
-        "torch": torch.__version__,
-        "pytorch-metric-learning": pytorch_metric_learning.__version__,
-        "machine": platform.processor() or platform.machine(),
-        "threads": options.threads,
-        "freed memory kept": kept,
-        "B": B,
-        "classes in the memory": options.classes,
-    }
-    print(", ".join(f"{name} {value}" for name, value in facts.items()))
+    about = facts(options.threads, **{"freed memory kept": kept, "B": B, "classes in the memory": options.classes})
     print(f"{'':38}{'least milliseconds':^27}{'ours divided by':^16} | {'peak MiB above the state':^27}{'ours/':>7}")
     print(f"{'M':>6} {'D':>4}  {'loss':24}{'ours':>9}{'floor':>9}{'peer':>9}{'floor':>8}{'peer':>8} |"
           f"{'ours':>9}{'floor':>9}{'peer':>9}{'peer':>8}")  # fmt: skip
     sizes = (4096, 16384) if options.quick else (4096, 16384, 65536)
     rows = [row for m in sizes for d in (128, 512) for row in compare(m, d, options)]
     if options.json:
-        options.json.write_text(json.dumps({**facts, "rows": rows}, indent=1))
+        options.json.write_text(json.dumps({**about, "rows": rows}, indent=1))
 
 
 if __name__ == "__main__":

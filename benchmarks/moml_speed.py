@@ -22,23 +22,20 @@ of what measuring adds. Peak memory is the rise of the resident set over three s
 from __future__ import annotations
 
 import argparse
-import contextlib
-import ctypes
 import json
-import platform
-import random
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pytorch_metric_learning
 import torch
 from fashreg_moml.loss import MultiObjectiveLoss
 from fashreg_moml.product import onednn, times_transposed
+from measuring import facts, in_turns, rise
 from pytorch_metric_learning import losses as peer
 from pytorch_metric_learning import miners
 from torch import Tensor, nn
@@ -134,27 +131,13 @@ def times_of(classes: int, rounds: int) -> dict[str, Any]:
     """Milliseconds of every arm."""
     bench = Bench(classes)
     check(bench)
-    times: dict[str, list[float]] = {arm: [] for arm in ARMS}
-    shuffle = random.Random(0)
     clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
-    for turn in range(rounds + 1):
-        for arm in shuffle.sample(ARMS, len(ARMS)):
-            start = clock()
-            bench.step(arm)
-            if turn:
-                times[arm].append(1000 * (clock() - start))
+    times = in_turns({arm: partial(bench.step, arm) for arm in ARMS}, rounds, clock=clock)
     least = {arm: min(values) for arm, values in times.items()}
     median = {arm: statistics.median(values) for arm, values in times.items()}
     for found in (least, median):
         found["ours, averaged"] = found["ours"] + (found["ours, measuring"] - found["ours"]) / 10
     return {"C": classes, "least_ms": least, "median_ms": median}
-
-
-def resident(field: str) -> int:
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(field):
-            return 1024 * int(line.split()[1])
-    raise SystemExit("peak memory is read from /proc, which this system does not have; use --no-memory")
 
 
 def peak_of(classes: int, arm: str) -> float:
@@ -163,13 +146,7 @@ def peak_of(classes: int, arm: str) -> float:
     bench = Bench(classes, (arm,))
     if not arm.startswith("floor"):
         bench.losses[arm].zero_grad()
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)
-    before = resident("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts again from here
-    for _ in range(3):
-        bench.step(arm)
-    return max(0, resident("VmHWM") - before) / 2**20
+    return rise(lambda: bench.step(arm))
 
 
 def shown(found: dict[str, Any]) -> None:
@@ -201,16 +178,8 @@ def main() -> None:
     if options.peak:
         print(peak_of(int(options.peak[0]), options.peak[1]))
         return
-    facts = {
-        "torch": torch.__version__,
-        "pytorch-metric-learning": pytorch_metric_learning.__version__,
-        "machine": platform.processor() or platform.machine(),
-        "threads": options.threads,
-        "oneDNN": onednn() is not None,
-        "freed memory kept": keep_freed_memory(),
-        "rounds": options.rounds,
-    }
-    print(", ".join(f"{name} {value}" for name, value in facts.items()))
+    more = {"oneDNN": onednn() is not None, "freed memory kept": keep_freed_memory(), "rounds": options.rounds}
+    about = facts(options.threads, **more)
     rows: list[dict[str, Any]] = []
     asked: Callable[[int], int] = lambda classes: 3 if options.quick else max(8, options.rounds * 4000 // classes)  # noqa: E731
     for classes in (1000,) if options.quick else (4000, 50000):
@@ -229,7 +198,7 @@ def main() -> None:
             }
         shown(rows[-1])
     if options.json:
-        options.json.write_text(json.dumps({**facts, "rows": rows}, indent=1))
+        options.json.write_text(json.dumps({**about, "rows": rows}, indent=1))
 
 
 if __name__ == "__main__":

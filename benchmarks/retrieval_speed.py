@@ -43,6 +43,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from measuring import resident
 from torch import Tensor
 
 D, A_CLASS, WARM = 128, 10, 2000
@@ -126,21 +127,13 @@ def million(vectors: Tensor, labels: Tensor) -> Numbers:
     start = time.perf_counter()
     depth = max(10, int(counts(relevance).max()))
     first = m.judge(nearest(vectors[asked], vectors, ids, depth, ids[asked]), relevance)
-    times["nearest_s"], times["nearest_mib"] = time.perf_counter() - start, memory("VmHWM") / 2**20
+    times["nearest_s"], times["nearest_mib"] = time.perf_counter() - start, resident("VmHWM") / 2**20
     start = time.perf_counter()
     whole = judge_whole(vectors[asked], vectors, relevance, ids, ids[asked])
-    times["whole_s"], times["whole_mib"] = time.perf_counter() - start, memory("VmHWM") / 2**20
+    times["whole_s"], times["whole_mib"] = time.perf_counter() - start, resident("VmHWM") / 2**20
     if not torch.equal(m.map_at_r(first).nan_to_num(-1), m.map_at_r(whole).nan_to_num(-1)):
         raise SystemExit("the nearest and the whole rankings disagree")
     return times | {"map@r": m.average(m.map_at_r(first)), "map": m.average(m.average_precision(whole))}
-
-
-def memory(field: str) -> int:
-    """Bytes of this process: VmRSS now, VmHWM at most so far."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(field):
-            return 1024 * int(line.split()[1])
-    raise SystemExit("memory is read from /proc, which this system does not have")
 
 
 def one(arm: str, folder: Path) -> None:
@@ -151,12 +144,12 @@ def one(arm: str, folder: Path) -> None:
         return
     vectors, labels = (torch.from_numpy(np.load(folder / f"{name}.npy")) for name in ("vectors", "labels"))
     WORK[arm](vectors[:WARM], labels[:WARM] % (WARM // A_CLASS))
-    before = memory("VmRSS")
+    before = resident("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts again from here
     start, used = time.perf_counter(), time.process_time()
     found = WORK[arm](vectors, labels)
     found |= {"seconds": time.perf_counter() - start, "cpu_seconds": time.process_time() - used}
-    print(json.dumps(found | {"peak_mib": (memory("VmHWM") - before) / 2**20}))
+    print(json.dumps(found | {"peak_mib": (resident("VmHWM") - before) / 2**20}))
 
 
 def in_a_process(arm: str, folder: Path, threads: int) -> Numbers:
