@@ -7,7 +7,8 @@ import itertools
 import pytest
 import torch
 from famevil_small import END, START, WORDS, small_model
-from fashreg_famevil.decoding import Ends, beam, greedy
+from fashreg_famevil.beams import beam
+from fashreg_famevil.decoding import Ends, greedy
 from fashreg_famevil.model import AdaptedCLIP
 from torch import Tensor, nn
 

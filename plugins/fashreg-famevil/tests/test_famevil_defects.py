@@ -12,7 +12,7 @@ import pytest
 import torch
 from famevil_small import KINDS, move, small_backbone, small_clip, small_encoder, small_head
 from fashreg_famevil.backbone import FameViLBackbone
-from fashreg_famevil.decoding import beam
+from fashreg_famevil.beams import beam
 from fashreg_famevil.model import AdaptedCLIP
 from torch import Tensor, nn
 

@@ -7,9 +7,9 @@ import copy
 import open_clip
 import pytest
 import torch
-from famevil_small import small_clip, small_model
+from famevil_small import WORDS, small_clip, small_model
 from fashreg_famevil.adapter import BottleneckAdapter
-from fashreg_famevil.cross_attention import CrossAttentionAdapter
+from fashreg_famevil.cross_attention import Context, CrossAttentionAdapter
 from fashreg_famevil.model import AdaptedCLIP
 from torch import Tensor, nn
 
@@ -170,10 +170,35 @@ def test_one_token_at_a_time_gives_what_the_whole_text_gives(pictures: Tensor, t
     model = small_model(moved=True)
     contexts = model.contexts(model.memory(pictures, "cap"))
     wanted = model.hidden(tokens, contexts, "cap")
-    caches: list = [None] * len(contexts)
+    written = model.written(tokens.shape[1])
     for place in range(tokens.shape[1]):
-        hidden, caches = model.next_hidden(tokens[:, place], place, contexts, caches, "cap")
-        assert torch.allclose(hidden, wanted[:, place], atol=1e-5)
+        hidden = model.next_hidden(tokens[:, place, None], contexts, written, "cap")
+        assert torch.allclose(hidden[:, 0], wanted[:, place], atol=1e-5)
+        written.go_on()
+    with pytest.raises(ValueError, match="room for 12 tokens"):
+        model.next_hidden(tokens[:, :1], contexts, written, "cap")
+
+
+def test_texts_of_one_picture_that_part_and_die_each_keep_their_own_past(pictures: Tensor) -> None:
+    """Three texts for each of three pictures, each going on from a random one at every place; then a picture goes."""
+    model, random = small_model(moved=True), torch.Generator().manual_seed(4)
+    contexts = model.contexts(model.memory(pictures, "cap"))
+    written, past = model.written(6, beams=3), torch.full((3, 3, 0), 0)
+    rows = torch.arange(3)
+    for place in range(6):
+        tokens = torch.randint(1, WORDS - 2, (len(rows), 3), generator=random)
+        past = torch.cat([past, tokens[:, :, None]], dim=2)
+        hidden = model.next_hidden(tokens, contexts, written, "cap")
+        for number in range(3):
+            wanted = model.hidden(past[:, number], contexts, "cap")[:, -1]
+            assert torch.allclose(hidden[:, number], wanted, atol=1e-5), (place, number)
+        parents = torch.randint(0, 3, (len(rows), 3), generator=random)
+        written.go_on(parents)
+        past = past.gather(1, parents[:, :, None].expand_as(past))
+        if place == 3:
+            rows = torch.tensor([2, 0])
+            past, contexts = past[rows], [Context(c.keys[rows], c.values[rows]) for c in contexts]
+            written.keep(rows)
 
 
 def test_a_fresh_model_writes_without_looking(pictures: Tensor, tokens: Tensor) -> None:

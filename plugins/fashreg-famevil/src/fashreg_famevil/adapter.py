@@ -35,5 +35,12 @@ class BottleneckAdapter(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, N, d) -> (B, N, d), the change."""
-        change: Tensor = self.scale * self.up(torch.relu(self.down(self.norm(x))))
-        return change
+        change: Tensor = self.up(torch.relu(self.down(self.norm(x))))
+        if torch.is_grad_enabled() or change.dtype != self.scale.dtype:
+            return self.scale * change
+        return change.mul_(self.scale)  # the same numbers, and no further tensor
+
+
+def added(x: Tensor, change: Tensor) -> Tensor:
+    """x + change; where nobody asks for gradients, in the place of x, which must be the caller's own."""
+    return x + change if torch.is_grad_enabled() or x.dtype != change.dtype else x.add_(change)

@@ -11,7 +11,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from fashreg.values import InputSpec
-from fashreg_famevil.decoding import Ends, beam, greedy
+from fashreg_famevil.beams import beam
+from fashreg_famevil.decoding import Ends, greedy
 from fashreg_famevil.kinds import ACROSS, able, checked_new, known
 from fashreg_famevil.model import AdaptedCLIP
 from fashreg_famevil.models import plain_clip, seeded
@@ -53,6 +54,8 @@ class FameViLBackbone(nn.Module):
         cross_bottleneck: width of the adapters in the way across.
         task_adapters: "own" for each task, "one" set for all tasks, "none": the paper's ablation.
         cross_attention: False leaves the way across out; then a caption cannot see its picture and is refused.
+        writer: "own": a head's own matrix names the next token, as published. "tied": the CLIP's table of tokens does,
+            after a (d, d) matrix and a scale of the task's own; far smaller to store. The table is the CLIP's.
         context_length: tokens of a text, with start and end; None is the model's (77 for CLIP).
         vocabulary: tokens, of which CLIP's first merges are kept; 514 (bytes alone) to 49408. None is the model's.
         image_size: height and width of pictures in pixels; None is the model's. Positions are interpolated.
@@ -72,6 +75,7 @@ class FameViLBackbone(nn.Module):
         cross_bottleneck: Annotated[int, Field(gt=0)] = 64,
         task_adapters: Literal["own", "one", "none"] = "own",
         cross_attention: bool = True,
+        writer: Literal["own", "tied"] = "own",
         context_length: Annotated[int, Field(ge=3, le=4096)] | None = None,
         vocabulary: Annotated[int, Field(ge=514, le=49408)] | None = None,
         image_size: Annotated[int, Field(gt=0, le=4096)] | None = None,
@@ -81,7 +85,7 @@ class FameViLBackbone(nn.Module):
         super().__init__()
         self.model, self.weights, self.seed, self.crop = model, weights, seed, crop
         self.bottleneck, self.cross_bottleneck = bottleneck, cross_bottleneck
-        self.task_adapters, self.cross_attention = task_adapters, cross_attention
+        self.task_adapters, self.cross_attention, self.writer = task_adapters, cross_attention, writer
         tag = tag_of(model, weights)
         with seeded(seed):
             clip = plain_clip(model, image_size=image_size, context_length=context_length, vocabulary=vocabulary)
@@ -99,7 +103,9 @@ class FameViLBackbone(nn.Module):
             crop=crop,
         )
         self.out_dim, self.map_dim = int(clip.visual.output_dim), int(clip.visual.conv1.out_channels)
-        self.text_dim = self.trunk.text_width
+        if self.vocabulary == self.trunk.text_width:
+            raise ValueError(f"vocabulary must be another number than {self.vocabulary}, the width of the text tower")
+        self.text_dim = self.vocabulary if writer == "tied" else self.trunk.text_width
         self.stages = ("stem", *(f"block-{n + 1}" for n in range(len(clip.visual.transformer.resblocks))))
         self.kinds: dict[str, str] = {}
         for task, kind in (kinds or {}).items():
@@ -122,13 +128,16 @@ class FameViLBackbone(nn.Module):
         for side in ACROSS[kind] if self.cross_attention else ():
             with seeded(self.seed, "across", side):
                 self.trunk.add_cross(side)
+        if kind == "captioning" and self.writer == "tied":
+            with seeded(self.seed, name):
+                self.trunk.add_writer(name)
         self.kinds = {**self.kinds, name: kind}
 
     def modules_of(self, task: str) -> list[nn.Module]:
-        """What this task uses and not every task must: its adapters, and the way across where its kind walks it."""
-        adapters = self.trunk.adapters_of(known(task, self.kinds))
+        """What this task uses and not every task must: its adapters, and the ways across that its kind walks."""
+        own = self.trunk.own_of(known(task, self.kinds))
         across = [self.trunk.cross[side] for side in ACROSS[self.kinds[task]] if side in self.trunk.cross]
-        return [*([] if adapters is None else [adapters]), *across]
+        return [*own, *across]
 
     # ---- pictures ----
 
@@ -202,10 +211,14 @@ class FameViLBackbone(nn.Module):
         self._check_size(images)
         with torch.no_grad():
             memory = self.trunk.memory(images, task)
+
+        def named(hidden: Tensor) -> Tensor:
+            return words(self.trunk.said(hidden, task))
+
         if beams == 1:
-            written = greedy(self.trunk, words, memory, task, self.ends, length=length)
+            written = greedy(self.trunk, named, memory, task, self.ends, length=length)
         else:
-            written = beam(self.trunk, words, memory, task, self.ends, beams=beams, length=length)
+            written = beam(self.trunk, named, memory, task, self.ends, beams=beams, length=length)
         return [tokens_of(self.vocabulary).decode(numbers) for numbers in written]
 
     # ---- parts ----

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from fashreg_famevil.kinds import able, checked_new, known
 from fashreg_famevil.models import seeded
+from fashreg_famevil.writer import Offsets, Writer
 
 
 class FameViLHead(nn.Module):
@@ -19,7 +20,8 @@ class FameViLHead(nn.Module):
 
     cross-modal, composed: a learnt scale a, so that logits are a^2 cos and the temperature is 1 / a^2 (1/16 at the
     start). classification: logits W f + b of the feature as it comes. captioning: logits W_lm h + b_lm of the next
-    token from a hidden state h of the text tower. Rows for searching are f / |f|: the projection is the CLIP's.
+    token from a hidden state h of the text tower, or where the trunk scores the tokens itself (its option writer is
+    "tied"), these scores and b_lm. Rows for searching are f / |f|: the projection is the CLIP's.
 
     Source: Han, Zhu, Yu, Zhang, Song, Xiang, "FAME-ViL: Multi-Tasking Vision-Language Model for Heterogeneous Fashion
         Tasks", CVPR 2023, https://arxiv.org/abs/2303.02483
@@ -30,7 +32,8 @@ class FameViLHead(nn.Module):
         kinds: task -> its kind: cross-modal, composed, classification or captioning. A recipe's `tasks` give it.
         classes: task -> names of its classes in their order, for tasks of kind classification.
         in_dim: width E of the trunk's features, which is also that of the rows.
-        text_dim: width of the text tower's hidden states, for captions.
+        text_dim: width of what words are read from, for captions: the text tower's hidden states. Where it equals
+            vocabulary they are scores of tokens already.
         vocabulary: number of tokens, for captions.
         scale: a at the start.
         seed: of the first weights, together with the task's name.
@@ -88,7 +91,9 @@ class FameViLHead(nn.Module):
         if kind == "captioning":
             if self.text_dim is None or self.vocabulary is None:
                 raise ValueError(f"task {name!r} writes captions: give text_dim and vocabulary, those of the trunk")
-            return nn.Linear(self.text_dim, self.vocabulary)
+            if self.text_dim == self.vocabulary:
+                return Offsets(self.vocabulary)
+            return Writer(self.text_dim, self.vocabulary)
         return Scale(self.scale)
 
     def forward(self, features: Tensor, task: str | None = None) -> Tensor:

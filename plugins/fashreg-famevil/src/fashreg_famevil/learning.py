@@ -20,10 +20,9 @@ def resting(encoder: Encoder, tasks: Collection[str], *, clip: bool, across: boo
     backbone: Any = encoder.backbone
     head: Any = encoder.head
     trunk = backbone.trunk
-    used = {id(trunk.adapters_of(task)) for task in tasks}
+    used = {id(module) for task in tasks for module in trunk.own_of(task)}
     others = [task for task in backbone.kinds if task not in tasks]
-    adapters = [trunk.adapters_of(task) for task in others]
-    own = [module for module in adapters if module is not None and id(module) not in used]
+    own = [module for task in others for module in trunk.own_of(task) if id(module) not in used]
     shared = [module for module, learns in ((trunk.clip, clip), (trunk.cross, across)) if not learns]
     return [*shared, *own, *(head.head_of(task) for task in others)]
 
@@ -37,7 +36,7 @@ def learning_groups(encoder: Encoder, trainer: TrainerConfig, clip_lr_factor: fl
     trunk, rate, decay = backbone.trunk, trainer.backbone_lr_factor, trainer.weight_decay
     groups = [
         *module_groups(trunk.clip, "clip", rate * clip_lr_factor, decay),
-        *module_groups(nn.ModuleList([trunk.task_adapters, trunk.cross]), "adapters", rate, decay),
+        *module_groups(nn.ModuleList([trunk.task_adapters, trunk.cross, trunk.writers]), "adapters", rate, decay),
         *module_groups(encoder.head, "head", trainer.head_lr_factor, decay),
     ]
     if not groups:

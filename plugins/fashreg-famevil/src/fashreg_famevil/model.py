@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import copy
-from difflib import get_close_matches
 from typing import Any, Literal
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from fashreg_famevil.adapter import BottleneckAdapter
-from fashreg_famevil.cross_attention import Context, CrossAttentionAdapter
-from fashreg_famevil.towers import Cache, ImageTower, TextTower, Tower, valid_tokens
+from fashreg_famevil.adapter import added
+from fashreg_famevil.additions import SIDES, Additions
+from fashreg_famevil.cross_attention import Context
+from fashreg_famevil.towers import ImageTower, TextTower, valid_tokens
+from fashreg_famevil.written import Written
 
-SIDES = ("image", "text")
 
-
-class AdaptedCLIP(nn.Module):
+class AdaptedCLIP(Additions):
     """A CLIP of open_clip with task-specific adapters (TSA) and cross-attention adapters (XAA) attached from outside.
 
     The CLIP is given with its weights and stays as it is: the adapters are modules of this class, so that its
@@ -51,48 +50,17 @@ class AdaptedCLIP(nn.Module):
         adapters: Literal["own", "one", "none"] = "own",
         cross: tuple[str, ...] = SIDES,
     ) -> None:
-        super().__init__()
-        self.clip = clip
         towers = ImageTower(clip), TextTower(clip)
-        self.__dict__.update(_image=towers[0], _text=towers[1])  # views, not modules of their own
         if len(towers[0]) != len(towers[1]):
             raise ValueError(
                 f"the image tower has {len(towers[0])} blocks and the text tower {len(towers[1])}; the way across "
                 "pairs blocks one to one: choose a CLIP of equal depth, e.g. ViT-B-16-quickgelu"
             )
-        self.bottleneck, self.cross_bottleneck, self.adapters = bottleneck, cross_bottleneck, adapters
-        self.tasks: tuple[str, ...] = ()
-        self.task_adapters, self.cross = nn.ModuleDict(), nn.ModuleDict()
+        super().__init__(clip, towers, bottleneck, cross_bottleneck, adapters)
         for side in cross:
             self.add_cross(side)
         for task in tasks:
             self.add_task(task)
-
-    _image: ImageTower
-    _text: TextTower
-
-    def add_task(self, task: str) -> None:
-        """Fresh adapters for a new task, on the device and in the mode of the others. A known name: ValueError."""
-        if not task or task in self.tasks:
-            raise ValueError(f"a task needs a new name, not {task!r}; there are {', '.join(self.tasks) or 'none yet'}")
-        key = self._key(task)
-        if self.adapters != "none" and key not in self.task_adapters:
-            widths = {side: (self._tower(side).width, len(self._tower(side))) for side in SIDES}
-            made = {
-                side: nn.ModuleList(BottleneckAdapter(width, self.bottleneck) for _ in range(depth))
-                for side, (width, depth) in widths.items()
-            }
-            self.task_adapters[key] = self._placed(nn.ModuleDict(made))
-        self.tasks = (*self.tasks, task)
-
-    def add_cross(self, side: str) -> None:
-        """The way by which the "image" or "text" tower asks the other, fresh; what is there already stays."""
-        if side not in self.cross:
-            own, other = self._tower(side), self._tower(SIDES[side == "image"])
-            made = nn.ModuleList(
-                CrossAttentionAdapter(own.width, other.width, own.heads, self.cross_bottleneck) for _ in range(len(own))
-            )
-            self.cross[side] = self._placed(made)
 
     # ---- one tower alone ----
 
@@ -168,15 +136,26 @@ class AdaptedCLIP(nn.Module):
             x = self._fed("text", layer, x, task) + self._across("text", layer)(x, context)
         return self._text.hidden(x)
 
-    def next_hidden(
-        self, token: Tensor, place: int, contexts: list[Context], caches: list[Cache | None], task: str | None = None
-    ) -> tuple[Tensor, list[Cache | None]]:
-        """As `hidden` for one more token (B,) at position `place`, whose predecessors are in the caches: (B, d)."""
-        x, kept = self._text.stem(token[:, None], place), list(caches)
+    def said(self, hidden: Tensor, task: str | None = None) -> Tensor:
+        """What words are read from: hidden states (..., d) as they are, or a writer's scores of all tokens (..., V)."""
+        writer = self.writer_of(task)
+        return hidden if writer is None else writer(hidden, self._text.table)
+
+    def written(self, places: int, beams: int = 1) -> Written:
+        """Room for texts of that many tokens, with their start, and nothing written yet."""
+        return Written(len(self._text), places, beams)
+
+    def next_hidden(self, tokens: Tensor, contexts: list[Context], written: Written, task: str | None = None) -> Tensor:
+        """As `hidden` for one more token of every text, (G, S) of S texts for each of G pictures: (G, S, d).
+
+        What came before is in `written`, which then holds these too; `written.go_on()` goes to the next place.
+        """
+        written.opened(tokens)
+        x = self._text.stem_next(tokens, written.place)
         for layer, context in enumerate(contexts):
-            x, kept[layer] = self._text.attend_next(layer, x, caches[layer])
+            x = self._text.attend_next(layer, x, written)
             x = self._fed("text", layer, x, task) + self._across("text", layer)(x, context)
-        return self._text.hidden(x)[:, 0], kept
+        return self._text.hidden(x)
 
     # ---- parts ----
 
@@ -190,38 +169,10 @@ class AdaptedCLIP(nn.Module):
         """Tokens of the longest text, with start and end."""
         return self._text.context_length
 
-    def adapters_of(self, task: str | None) -> Any:
-        """{"image": one for each layer, "text": ...} of a task; None where there are none. ValueError if unknown."""
-        if task is None and not self.tasks:
-            return None
-        if task not in self.tasks:
-            near = get_close_matches(task or "", self.tasks, n=1)
-            known = ", ".join(self.tasks) or "none yet"
-            raise ValueError(
-                f"no task {task!r}; " + (f"did you mean {near[0]!r}?" if near else f"the tasks are {known}")
-            )
-        return None if self.adapters == "none" else self.task_adapters[self._key(task)]
-
     def _fed(self, side: str, layer: int, x: Tensor, task: str | None) -> Tensor:
         """z' + MLP(LN z') + TSA(z')."""
         after, adapters = self._tower(side).feed(layer, x), self.adapters_of(task)
-        return after if adapters is None else after + adapters[side][layer](x)
-
-    def _across(self, side: str, layer: int) -> CrossAttentionAdapter:
-        made: Any = self.cross[side]
-        found: CrossAttentionAdapter = made[layer]
-        return found
-
-    def _tower(self, side: str) -> Tower:
-        return self._image if side == "image" else self._text
-
-    def _placed(self, fresh: nn.Module) -> nn.Module:
-        place = next(self.clip.parameters())
-        return fresh.to(place.device, place.dtype).train(self.training)
-
-    def _key(self, task: str) -> str:
-        """A name that a ModuleDict takes; one for each task, or for all."""
-        return "task_" + task.replace("%", "%25").replace(".", "%2E") if self.adapters == "own" else "all_tasks"
+        return after if adapters is None else added(after, adapters[side][layer](x))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> AdaptedCLIP:
         """The views of a copy look at the copy's own CLIP."""

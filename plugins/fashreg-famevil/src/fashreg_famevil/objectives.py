@@ -97,7 +97,7 @@ def captioning(encoder: Encoder, batch: TrainingBatch, task: str, count_padding:
     hidden = trunk.hidden(tokens, trunk.contexts(memory), task)[:, :-1]
     following = caption_targets(tokens, count_padding=count_padding)
     counts = following != -100
-    logits = head.words(hidden[counts], task)
+    logits = head.words(trunk.said(hidden[counts], task), task)
     rows = head(backbone.pool(memory[-1]), task)
     return Answers(rows, logits=logits, targets=following[counts], pictures=len(batch))
 

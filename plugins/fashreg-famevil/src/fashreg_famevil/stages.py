@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from torch import nn
 
-from fashreg_famevil.model import SIDES, AdaptedCLIP
+from fashreg_famevil.additions import SIDES
+from fashreg_famevil.model import AdaptedCLIP
 
 
 class Loose(nn.Module):
@@ -34,6 +35,7 @@ def stage_modules(trunk: AdaptedCLIP, index: int) -> list[nn.Module]:
     if index == last:
         taken = {id(t) for module in stem for t in (*module.parameters(), *module.buffers())}
         made += [clip.visual.ln_post, clip.ln_final, Loose(clip.visual, taken), Loose(clip, taken)]
+        made += list(trunk.writers.values())
         if isinstance(clip.text_projection, nn.Module):
             made.append(clip.text_projection)
     return made

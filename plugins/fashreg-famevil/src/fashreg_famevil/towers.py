@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Cache = tuple[Tensor, Tensor]  # keys and values (B, h, n, d / h) of the tokens so far
+from fashreg_famevil.written import Written
 
 
 class Tower:
@@ -100,9 +100,15 @@ class TextTower(Tower):
         mask: Tensor = self._clip.attn_mask
         return mask
 
-    def stem(self, tokens: Tensor, start: int = 0) -> Tensor:
-        """(B, N) int64, which stand at positions from `start` -> (B, N, d)."""
-        places = self._clip.positional_embedding[start : start + tokens.shape[1]]
+    @property
+    def table(self) -> Tensor:
+        """(V, d), a row for each token."""
+        table: Tensor = self._clip.token_embedding.weight
+        return table
+
+    def stem(self, tokens: Tensor) -> Tensor:
+        """(B, N) int64 -> (B, N, d)."""
+        places = self._clip.positional_embedding[: tokens.shape[1]]
         dtype = self._clip.transformer.get_cast_dtype()
         embedded: Tensor = self._clip.token_embedding(tokens).to(dtype) + places.to(dtype)
         return embedded
@@ -121,16 +127,22 @@ class TextTower(Tower):
         projected: Tensor = projection(pooled) if isinstance(projection, torch.nn.Linear) else pooled @ projection
         return projected
 
-    def attend_next(self, layer: int, x: Tensor, cache: Cache | None) -> tuple[Tensor, Cache]:
-        """As `attend` for one more token x (B, 1, d) after those in the cache; gives the cache with it."""
+    def stem_next(self, tokens: Tensor, place: int) -> Tensor:
+        """(G, S) int64, all at one place -> (G, S, d)."""
+        dtype, at = self._clip.transformer.get_cast_dtype(), self._clip.positional_embedding[place]
+        embedded: Tensor = self._clip.token_embedding(tokens).to(dtype) + at.to(dtype)
+        return embedded
+
+    def attend_next(self, layer: int, x: Tensor, written: Written) -> Tensor:
+        """As `attend` for one more token of each text, x (G, S, d), after what is written, which then holds it too."""
         block = self.blocks[layer]
         attention = block.attn
         projected = F.linear(block.ln_1(x), attention.in_proj_weight, attention.in_proj_bias)
         q, k, v = (split_heads(part, self.heads) for part in projected.chunk(3, dim=2))
-        if cache is not None:
-            k, v = torch.cat([cache[0], k], dim=2), torch.cat([cache[1], v], dim=2)
-        seen = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
-        return x + block.ls_1(attention.out_proj(seen)), (k, v)
+        keys, values = written.put(layer, k, v)
+        seen = F.scaled_dot_product_attention(q, keys, values, attn_mask=written.mask).transpose(1, 2).flatten(2)
+        after: Tensor = x + block.ls_1(attention.out_proj(seen))
+        return after
 
 
 def _blocks(tower: Any) -> Any:
