@@ -12,6 +12,7 @@ from typing import Any
 
 from PIL import ImageOps
 
+from fashreg.data.columns import counted
 from fashreg.data.pictures import open_picture
 from fashreg.errors import DataError
 
@@ -58,7 +59,8 @@ def write_hits_page(
             names, pictures, labels or none, texts or none, answers, strict=True
         )
     ]
-    about = f"{len(names)} queries, {sum(map(len, answers))} hits; nearest first"
+    queries = "1 query" if len(names) == 1 else f"{len(names):,} queries"
+    about = f"{queries}, {counted(sum(map(len, answers)), 'hit')}; nearest first"
     if where:
         about += f"; only where {'; '.join([where] if isinstance(where, str) else map(str, where))}"
     text = (

@@ -46,14 +46,10 @@ def findings_of(content: Mapping[str, Any], found: Suspects | None) -> list[tupl
         worst = classes.rows[0]
         queries = _count(worst.support, "query", "queries")
         said.append(("classes", f"Worst class: {worst.name}, {classes.metrics[0]} {worst.values[0]:.3f} ({queries})"))
-    if answers is not None and answers.confusions:
-        top = answers.confusions[0]
-        said.append(("queries", f"Most often mistaken: {top.asked} for {top.given}, {top.count} times"))
-    if content["named"] is not None and content["named"].pairs:
-        pair = content["named"].pairs[0]
-        said.append(
-            ("named", f"Most often mistaken: {pair.asked} for {pair.given}, {_count(pair.count, 'time', 'times')}")
-        )
+    if answers is not None and answers.confusions and (top := answers.confusions[0]).count > 1:
+        said.append(("queries", f"Most often mistaken: {top.asked} for {top.given}, {top.count:,} times"))
+    if content["named"] is not None and content["named"].pairs and (pair := content["named"].pairs[0]).count > 1:
+        said.append(("named", f"Most often mistaken: {pair.asked} for {pair.given}, {pair.count:,} times"))
     if content["captions"] is not None and content["captions"].different < content["captions"].of:
         written = content["captions"]
         captions = _count(written.different, "different caption", "different captions")

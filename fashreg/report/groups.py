@@ -65,12 +65,14 @@ def plain(name: str) -> bool:
 
 
 def class_table(evaluation: Evaluation, items: Mapping[int, Item]) -> GroupTable | None:
-    """By the label of the query; None where no query has one."""
+    """By the label of the query; None where no query has one, or each has one of its own."""
     queries = evaluation.per_query
     if queries is None:
         return None
     names = [_text(items.get(i, {}).get("label")) for i in queries.ids.tolist()]
     metrics = [name for name in fractions(evaluation) if plain(name) or name == evaluation.primary]
+    if len({*names} - {None}) > 1 and len({*names}) == len(names):
+        return None  # ids, say: a row for each query says nothing that the queries do not
     return _table("Classes", "class", names, queries, metrics[:MOST_METRICS])
 
 
@@ -136,11 +138,16 @@ def _table(
     codes = np.array([-1 if name is None else place[name] for name in names])
     means, counts = _means(codes, len(groups), [queries.values[name].numpy() for name in metrics])
     rows = [
-        Row(name, int(counts[i]), tuple(None if np.isnan(v) else float(v) for v in means[:, i]))
+        Row(name, int(counts[i]), tuple(None if np.isnan(v) else _near_zero(float(v)) for v in means[:, i]))
         for i, name in enumerate(groups)
         if counts[i]
     ]
     return _sorted(title, column, tuple(metrics), rows) if rows else None
+
+
+def _near_zero(value: float) -> float:
+    """0 for what rounding left of it, so that nobody reads -0.000."""
+    return 0.0 if abs(value) < _INSIDE else value
 
 
 def _means(

@@ -52,12 +52,26 @@ def test_attributes_as_a_whole_and_slices_keep_their_numbers() -> None:
 
 
 def test_a_very_long_table_says_what_it_leaves_out() -> None:
-    labels = [f"c{i:03d}" for i in range(250)]
-    evaluation = hand_made({"map@r": [i / 250 for i in range(250)]}, labels, [[0]] * 250)
+    labels = [f"c{i:03d}" for i in (*range(250), 249)]
+    evaluation = hand_made({"map@r": [i / 250 for i in (*range(250), 249)]}, labels, [[0]] * 251)
     table = class_table(evaluation, by_id(evaluation))
     assert table is not None
     assert (len(table.first), len(table.first) + len(table.rest), table.left_out) == (12, 200, 50)
     assert table.rows[0].name == "c000"
+
+
+def test_labels_that_are_ids_give_no_table_of_classes() -> None:
+    evaluation = hand_made({"map@r": [0.1] * 4}, list("abcd"), NEAR)
+    assert class_table(evaluation, by_id(evaluation)) is None
+    single = hand_made({"map@r": [0.1] * 4}, list("aaaa"), NEAR)
+    assert class_table(single, by_id(single)) is not None
+
+
+def test_what_rounding_leaves_of_zero_is_zero() -> None:
+    evaluation = hand_made({"map@r": [-1e-17, -1e-17, 0.5, 0.5]}, list("aabb"), NEAR)
+    table = class_table(evaluation, by_id(evaluation))
+    assert table is not None
+    assert [f"{row.values[0]:.3f}" for row in table.rows] == ["0.000", "0.500"]
 
 
 def test_without_labels_there_is_no_table_of_classes() -> None:
