@@ -21,6 +21,8 @@ Every message says what was asked, what is true, and what to type. Facts are kep
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class FashregError(Exception):
     """Any mistake that a person can mend; the command line prints it without a traceback.
@@ -30,6 +32,15 @@ class FashregError(Exception):
 
     def __str__(self) -> str:  # KeyError-like bases would print quotes
         return shown(" ".join(str(arg) for arg in self.args))
+
+    def __reduce__(self) -> Any:  # so that it comes whole out of a worker process, facts and all
+        return _again, (type(self), self.args, dict(self.__dict__))
+
+
+def _again(kind: type[FashregError], args: tuple[Any, ...], facts: dict[str, Any]) -> FashregError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(facts)
+    return error
 
 
 def shown(text: str, *, longest: int = 10_000) -> str:

@@ -109,6 +109,10 @@ class Evaluation:
     vectors: StoredVectors | None = None
     back: Neighbours | None = None
 
+    def __repr__(self) -> str:  # a notebook prints it
+        numbers = ", ".join(f"{name} {value:.4f}" for name, value in self.metrics.items())
+        return f"Evaluation({self.protocol.source}, {self.protocol.rule}: {numbers})"
+
     def as_dict(self) -> dict[str, Any]:
         """The numbers as plain JSON, without what lies behind them."""
         return {

@@ -37,6 +37,10 @@ class Gallery:
     def __len__(self) -> int:
         return len(self.index)
 
+    def __repr__(self) -> str:
+        task = "" if self.task is None else f", task {self.task!r}"
+        return f"Gallery({len(self):,} pictures, {type(self.index).__name__}{task})"
+
     def search(
         self,
         queries: Any = None,

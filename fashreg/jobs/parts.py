@@ -15,6 +15,7 @@ from fashreg.encoder import Encoder
 from fashreg.errors import FashregError
 from fashreg.interfaces import Evaluator, Reranker, Sampler
 from fashreg.jobs.evaluation import Asking, evaluate_table
+from fashreg.jobs.own_parts import completed
 from fashreg.jobs.parts_check import check_together
 from fashreg.jobs.tables import Tables, read_tables
 from fashreg.jobs.task_parts import MEAN, TaskPart, check_able, evaluate_parts, task_facts, task_parts
@@ -172,7 +173,7 @@ def assemble(recipe: Recipe, tables: Tables, objects: Mapping[str, Any]) -> Part
     if tables.tasks:
         add_heads(encoder, tables.experiences[0])
     facts["embed_dim"] = encoder.embed_dim
-    loss = OwnLoss() if recipe.loss is None and "loss" not in objects else made("loss")
+    loss = OwnLoss() if recipe.loss is None and "loss" not in objects else completed(made("loss"))
     memory = None if recipe.memory is None and "memory" not in objects else made("memory")
     chosen = objects.get("evaluators", recipe.evaluators)
     parts = Parts(

@@ -17,6 +17,7 @@ from fashreg.jobs.evaluation import Asking, evaluate_table
 from fashreg.jobs.evaluation_folder import KIND as EVALUATION
 from fashreg.jobs.evaluation_folder import save_evaluation
 from fashreg.jobs.evaluation_result import Evaluation
+from fashreg.jobs.own_parts import check_storable
 from fashreg.jobs.parts import Parts, assemble
 from fashreg.jobs.settling import settled
 from fashreg.jobs.stream import Stream
@@ -75,6 +76,8 @@ def train(
         built = assemble(read, tables, objects)
         document = {**read.model_dump(mode="json"), **built.replaced}
         judge = None if read.stream is None else stream_judge(read, tables, built, objects)
+        if out is not None:
+            check_storable(built.encoder)
         if out is None:
             return run_training(read, tables, built, document, None, quiet=quiet, judge=judge)
         with open_run(out, recipe=document, resume=resume) as folder:

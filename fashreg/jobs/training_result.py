@@ -35,6 +35,9 @@ class TrainedRun:
     tasks: Mapping[str, Evaluation] = field(default_factory=dict)
     tasks_before: Mapping[str, Evaluation] = field(default_factory=dict)
 
+    def __repr__(self) -> str:  # a notebook prints it
+        return f"TrainedRun(folder={None if self.folder is None else str(self.folder)!r}):\n{self.summary()}"
+
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON."""
         return {
