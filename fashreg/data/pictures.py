@@ -51,6 +51,12 @@ def open_picture(
     at_least: a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size as long as both sides stay at least this long;
     None decodes every pixel.
     """
+    if not isinstance(source, str | os.PathLike | bytes | Image.Image):
+        kind = type(source).__name__
+        raise DataError(
+            f"a picture is a path, the bytes of a file or a PIL image, not {kind}; "
+            "of an array of RGB: PIL.Image.fromarray(array)"
+        )
     called = name or _called(source)
     most = max_pixels() if limit is None else limit
     try:

@@ -149,7 +149,8 @@ class Evaluation:
     def summary(self) -> str:
         """A few lines for a terminal."""
         lines = [f"{self.protocol.rule}: {_sizes(self.counts)}"]
-        lines += [f"  {self.counts[name]} {what}" for name, what in _LEFT_OUT.items() if self.counts.get(name)]
+        left_out = ((self.counts.get(name, 0), said) for name, said in _LEFT_OUT.items())
+        lines += [f"  {count} {said[count > 1]}" for count, said in left_out if count]
         width = max([16, *(len(name) for name in self.metrics)])
         lines += [f"  {name:<{width}} {value:.4f}{self._interval(name)}" for name, value in self.metrics.items()]
         for column, values in self.slices.items():
@@ -164,20 +165,36 @@ class Evaluation:
 
 
 _LEFT_OUT = {
-    "queries_without_relevant": "queries have no relevant picture and do not count",
-    "queries_short_of_candidates": "queries have fewer wrong candidates than asked for",
-    "queries_of_unknown_class": "pictures are of a class that training did not have, and do not count",
-    "pictures_without_text": "pictures have no text to be judged by, and do not count",
+    "queries_without_relevant": (
+        "query has no relevant picture and does not count",
+        "queries have no relevant picture and do not count",
+    ),
+    "queries_short_of_candidates": (
+        "query has fewer wrong candidates than asked for",
+        "queries have fewer wrong candidates than asked for",
+    ),
+    "queries_of_unknown_class": (
+        "picture is of a class that training did not have, and does not count",
+        "pictures are of a class that training did not have, and do not count",
+    ),
+    "pictures_without_text": (
+        "picture has no text to be judged by, and does not count",
+        "pictures have no text to be judged by, and do not count",
+    ),
 }
+
+
+_SEARCHED = {"gallery": "picture", "texts": "text"}
 
 
 def _sizes(counts: Mapping[str, int]) -> str:
     """Who asked, and what was searched."""
     asked = counts.get("queries", 0)
     if "gallery" not in counts:
-        return f"{asked} pictures"
-    texts = f" and {counts['texts']} texts" if "texts" in counts else ""
-    return f"{asked} queries, {counts['gallery']} pictures{texts} searched"
+        return f"{asked} picture{'s' * (asked != 1)}"
+    queries = "1 query" if asked == 1 else f"{asked} queries"
+    found = [f"{counts[name]} {what}{'s' * (counts[name] != 1)}" for name, what in _SEARCHED.items() if name in counts]
+    return f"{queries}, {' and '.join(found)} searched"
 
 
 def _part(document: Mapping[str, Any], name: str) -> Any:

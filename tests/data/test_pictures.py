@@ -148,6 +148,13 @@ def test_what_is_no_picture_is_refused_by_name(tmp_path: Path) -> None:
     assert fault_of(str(tmp_path)) == "a folder, not a picture"
 
 
+def test_an_array_is_no_picture_and_what_makes_one_of_it_is_said() -> None:
+    pixels = np.zeros((8, 8, 3), dtype=np.uint8)
+    with pytest.raises(DataError, match=r"not ndarray; of an array of RGB: PIL\.Image\.fromarray"):
+        open_picture(pixels)  # type: ignore[arg-type]
+    assert open_picture(Image.fromarray(pixels)).size == (8, 8)
+
+
 def test_an_enormous_picture_is_refused_before_it_is_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "bomb.png"
     path.write_bytes(png_header(9_000, 9_000))  # no pixels follow: decoding could only fail otherwise
