@@ -4,33 +4,21 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from fashreg_moml.combination import MOST, Balanced
-from fashreg_moml.contribution import Contribution, on_sphere
+from fashreg_moml.contribution import Contribution
 from fashreg_moml.loss import MultiObjectiveLoss
 from fashreg_moml.repulsion import ProxyRepulsionLoss
+from moml_asking import asking, made
 from moml_plain import at, random_batch, toy, toy_loss
 
-from fashreg import build, registry
-from fashreg.errors import OptionError, RecipeError
 from fashreg.functional.similarity import unit_rows
-from fashreg.jobs.parts_check import check_together
 from fashreg.learners.standard import StandardLearner
-from fashreg.testing.tiny_run import DIM, tiny_experience, tiny_session, weights_of
+from fashreg.testing.tiny_run import DIM, tiny_experience, tiny_session
 from fashreg.values import Embedded
-
-
-def made(**options: Any) -> MultiObjectiveLoss:
-    torch.manual_seed(0)
-    return MultiObjectiveLoss(num_classes=6, embed_dim=DIM, **options)
-
-
-def asking(batch: Embedded, dtype: torch.dtype = torch.float32) -> Embedded:
-    return replace(batch, vectors=batch.vectors.to(dtype).clone().requires_grad_())
 
 
 def learnt(loss: MultiObjectiveLoss, **trainer: Any) -> MultiObjectiveLoss:
@@ -212,101 +200,6 @@ def test_no_gradient_passes_through_the_backbone_but_the_one_of_the_step() -> No
     assert passes == ["forward", "backward"] * 3
 
 
-# ---- remembered rows ----
-
-
-def remembered(seed: int = 1, count: int = 30) -> Embedded:
-    found = random_batch(count, DIM, 6, seed)
-    return replace(found, vectors=found.vectors.float(), ids=found.ids + 100)
-
-
-@pytest.mark.parametrize("rule", ["fixed", "loss-statistics", "gradnorm", "dynamic-average", "uncertainty"])
-def test_against_remembered_rows_it_is_the_weighed_pair_objective_and_no_step(rule: Any) -> None:
-    loss, batch, others = made(rule=rule), random_batch(12, DIM, 6), remembered()
-    loss(asking(batch))
-    before = copy.deepcopy(loss.state_dict())
-    found = loss(asking(batch), others)
-    wanted = loss.pair(replace(batch, vectors=batch.vectors.float()), others)
-    assert torch.allclose(found, wanted * loss.weighing.weights()[0])
-    assert all(torch.equal(before[name], value) for name, value in loss.state_dict().items())
-
-
-@pytest.mark.parametrize("aim", [0.5, 1.0])
-def test_balanced_remembered_pairs_contribute_what_was_aimed_at_whatever_their_own_pull(aim: float) -> None:
-    loss, batch = made(every=1, momentum=0.0, pair_weight=aim), asking(random_batch(12, DIM, 6))
-    values = loss._values(batch)
-    (proxy,) = torch.autograd.grad(values["proxy"], batch.vectors)
-    loss(batch)
-    own = float(loss.parts["weight[pair]"])
-    for others in (remembered(1), remembered(2, 200)):
-        (pull,) = torch.autograd.grad(loss(batch, others), batch.vectors)
-        pulls = [float(on_sphere(g, batch.vectors).norm()) for g in (pull, proxy)]  # type: ignore[union-attr]
-        assert pulls[0] == pytest.approx(aim * pulls[1], rel=1e-5)
-        assert float(loss.parts["share[pair]"]) == pytest.approx(aim / (1 + aim), rel=1e-5)
-        assert float(loss.parts["weight[pair]"]) != pytest.approx(own, rel=1e-3)
-    assert int(loss.steps) == 1, "a call with remembered rows is no step"
-
-
-def test_remembered_pairs_have_the_weight_of_the_batchs_until_both_norms_are_known() -> None:
-    loss, batch = made(pair_weight=0.7), asking(random_batch(12, DIM, 6))
-    loss(batch, remembered())
-    assert float(loss.parts["weight[pair]"]) == pytest.approx(0.7)
-    loss = made()
-    loss(batch)
-    loss.pair = Nothing()
-    loss(batch, remembered())
-    assert torch.equal(loss.parts["weight[pair]"], loss.weighing.weights()[0]), "a norm of 0 says nothing"
-    assert int(loss.remembered.seen) == 0
-
-
-def test_remembered_pairs_are_measured_every_so_many_calls_in_training_only() -> None:
-    loss, batch = made(every=3), asking(random_batch(12, DIM, 6))
-    loss(batch)
-    weights = []
-    for seed in range(7):
-        loss(batch, remembered(seed))
-        weights.append(float(loss.parts["weight[pair]"]))
-    assert int(loss.remembered.seen) == 3
-    assert [weights[i] == weights[i - 1] for i in range(1, 7)] == [True, True, False, True, True, False]
-    before = copy.deepcopy(loss.state_dict())
-    loss.eval()(batch, remembered(9))
-    with torch.no_grad():
-        loss.train()(batch, remembered(9))
-    assert all(torch.equal(before[name], value) for name, value in loss.state_dict().items())
-
-
-def test_with_a_memory_all_three_objectives_and_the_remembered_pairs_train() -> None:
-    session = tiny_session(loss=made(), trainer={"epochs": 2})
-    seen: list[dict[str, float]] = []
-    learner = StandardLearner().bind(session)
-    objective = learner.objective
-    learner.objective = lambda batch: (seen.append(dict((m := objective(batch)).parts)), m)[1]  # type: ignore[assignment, func-returns-value]
-    learner.learn(tiny_experience())
-    assert {"memory.pair", "batch.pair", "batch.proxy", "batch.repulsion"} <= set(seen[-1])
-
-
-@pytest.mark.parametrize("rule", ["balanced", "loss-statistics", "gradnorm", "dynamic-average", "uncertainty"])
-def test_calls_before_a_backward_do_not_spoil_one_another(rule: Any) -> None:
-    loss, others = made(every=1, rule=rule), random_batch(30, DIM, 6, 9)
-    others = replace(others, vectors=others.vectors.float(), ids=others.ids + 100)
-    wanted = copy.deepcopy(loss)
-    batches = [asking(random_batch(12, DIM, 6, seed)) for seed in range(3)]
-    far = loss(batches[0], others)
-    near = [loss(batch) for batch in batches[:2]]
-    parts = dict(loss.parts)
-    said = {name: float(part) for name, part in parts.items()}
-    loss(batches[2])
-    assert {name: float(part) for name, part in parts.items()} == said, "parts of an earlier call stay"
-    torch.stack([far, *near]).sum().backward()
-    found = loss.proxies.grad
-    wanted(batches[0], others).backward()
-    for batch in batches[:2]:
-        wanted(batch).backward()
-    assert found is not None
-    assert wanted.proxies.grad is not None
-    assert torch.allclose(found, wanted.proxies.grad)
-
-
 # ---- opposed pulls ----
 
 
@@ -328,87 +221,8 @@ def test_projection_leaves_the_pairs_nothing_against_the_proxies() -> None:
     assert not torch.allclose(both, proxy), "what is not against stays"
 
 
-class Nothing(torch.nn.Module):
-    def forward(self, batch: Embedded, *given: Any) -> torch.Tensor:
-        return 0.0 * batch.vectors.sum()
-
-
 class Opposed(torch.nn.Module):
     accepts_references, needs = True, frozenset[str]()
 
     def forward(self, batch: Embedded, *given: Any) -> torch.Tensor:
         return -(unit_rows(batch.vectors) * at(100, 100, 100, 5)).sum()
-
-
-# ---- options that mean nothing ----
-
-
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        ({"rule": "uncertainty", "pair_weight": 1.0}, "learns its weights"),
-        ({"rule": "sum"}, "rule"),
-        ({"proxy": "contrastive"}, "ContrastiveLoss is not"),
-        ({"repulsion": "contrastive"}, "between"),
-        ({"pair": "proxy-anchor"}, "compares rows with classes"),
-        ({"pair": {"name": "infonce", "mode": "pairs"}}, "partners"),
-        ({"eta": 1.5}, "eta"),
-        ({"every": 0}, "every"),
-    ],
-)
-def test_what_does_not_fit_is_refused_and_said(options: dict[str, Any], said: str) -> None:
-    with pytest.raises(ValueError, match=said):
-        MultiObjectiveLoss(num_classes=6, embed_dim=DIM, **options)
-    with pytest.raises(OptionError):
-        build("loss", {"name": "multi-objective", **options}, facts={"num_classes": 6, "embed_dim": DIM})
-
-
-PAIRS, PROXIES = ("contrastive", "multi-similarity", "triplet"), ("normalized-softmax", "proxy-anchor")
-
-
-@pytest.mark.parametrize("role", ["pair", "proxy"])
-@pytest.mark.parametrize("name", sorted(entry.name for entry in registry.entries("loss")))
-def test_every_loss_that_is_installed_takes_part_or_is_refused_with_the_reason(name: str, role: str) -> None:
-    facts = {"num_classes": 6, "embed_dim": DIM}
-    loss: Any = None
-    try:
-        loss = build("loss", {"name": "multi-objective", role: name, "every": 1}, facts=facts)
-    except (OptionError, ValueError) as refusal:
-        said = str(refusal)
-    if loss is None:
-        assert f"{role} must be" in said or f"{role}: " in said
-        assert name not in (PAIRS if role == "pair" else PROXIES)
-        return
-    batch = asking(random_batch(12, DIM, 6))
-    loss(batch).backward()
-    assert batch.vectors.grad is not None
-    assert bool(torch.isfinite(batch.vectors.grad).all())
-    assert bool(batch.vectors.grad.any())
-    assert bool((loss.contribution.latest[:3] > 0).all())
-
-
-def test_relevance_without_references_is_refused() -> None:
-    with pytest.raises(ValueError, match="relevance"):
-        made()(asking(random_batch(12, DIM, 6)), None, torch.zeros(12, 12))
-
-
-def test_a_run_of_the_repulsion_alone_leaves_rows_alone() -> None:
-    loss = ProxyRepulsionLoss(num_classes=6, embed_dim=DIM)
-    session = tiny_session(loss=loss, memory=None, trainer={"epochs": 1, "weight_decay": 0.0, "optimizer": "sgd"})
-    before = weights_of(session)
-    StandardLearner().bind(session).learn(tiny_experience())
-    after = weights_of(session)
-    assert not torch.equal(before["loss.proxies"], after["loss.proxies"])
-    trained = [name for name, _ in session.encoder.named_parameters()]
-    assert all(torch.equal(before[f"encoder.{name}"], after[f"encoder.{name}"]) for name in trained)
-
-
-def test_a_recipe_with_the_repulsion_alone_is_refused_before_the_first_step() -> None:
-    loss = ProxyRepulsionLoss(num_classes=6, embed_dim=DIM)
-    recipe: Any = SimpleNamespace(loss=SimpleNamespace(name="proxy-repulsion"))
-    tables: Any = SimpleNamespace(train=SimpleNamespace(texts=None, targets=None, attributes={}), tasks={})
-    parts: Any = SimpleNamespace(loss=loss, memory=None, needs=loss.needs)
-    with pytest.raises(RecipeError, match="encoder would learn nothing"):
-        check_together(recipe, tables, parts)
-    parts.loss = made()
-    check_together(recipe, tables, parts)
