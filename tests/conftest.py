@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from command_line import Fashreg, Result
 from hypothesis import HealthCheck, settings
 
 # Tests are tiny: on a busy machine threads that wait for one another make them up to 60 times slower.
@@ -87,3 +88,17 @@ def python(site: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
         return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, check=False)
 
     return run
+
+
+@pytest.fixture
+def fashreg(capsys: pytest.CaptureFixture[str]) -> Fashreg:
+    """Run the command line in this process."""
+    from fashreg.cli import run
+
+    def call(*arguments: object) -> Result:
+        capsys.readouterr()
+        status = run([str(a) for a in arguments])
+        said = capsys.readouterr()
+        return Result(status, said.out, said.err)
+
+    return call

@@ -1,34 +1,10 @@
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
 from fashreg.cli import run
-
-
-class Result(NamedTuple):
-    status: int
-    out: str
-    err: str
-
-
-Fashreg = Callable[..., Result]
-
-
-@pytest.fixture
-def fashreg(capsys: pytest.CaptureFixture[str]) -> Fashreg:
-    """Run the command line in this process."""
-
-    def call(*arguments: object) -> Result:
-        capsys.readouterr()
-        status = run([str(a) for a in arguments])
-        said = capsys.readouterr()
-        return Result(status, said.out, said.err)
-
-    return call
 
 
 @pytest.fixture(scope="session")

@@ -3,30 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
-import pytest
 from official_folders import asen, fashion_gen, in_shop
 
-from fashreg.cli import run
 from fashreg.data.table import read_table
-
-
-class Result(NamedTuple):
-    status: int
-    out: str
-    err: str
-
-
-@pytest.fixture
-def fashreg(capsys: pytest.CaptureFixture[str]) -> Callable[..., Result]:
-    def call(*arguments: object) -> Result:
-        status = run([str(argument) for argument in arguments])
-        return Result(status, *capsys.readouterr())
-
-    return call
 
 
 def test_layouts_are_listed_for_people_and_as_json(fashreg) -> None:

@@ -3,39 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
+from command_line import Fashreg, Result
 from small_folders import small_folder, small_run
 
-from fashreg.cli import run
 from fashreg.testing.local_hub import LocalHub
 
 REPO = "ann/shirts"
 
 
-class Result(NamedTuple):
-    status: int
-    out: str
-    err: str
-
-
-Fashreg = Callable[..., Result]
-
-
 @pytest.fixture
-def fashreg(hub: LocalHub, token: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Fashreg:
+def fashreg(fashreg: Fashreg, hub: LocalHub, token: str, monkeypatch: pytest.MonkeyPatch) -> Fashreg:
     """The command line in this process, with ann logged in."""
     monkeypatch.setenv("HF_TOKEN", token)
 
     def call(*arguments: object) -> Result:
-        capsys.readouterr()
-        status = run([str(a) for a in arguments])
-        said = capsys.readouterr()
-        assert token not in said.out + said.err
-        return Result(status, said.out, said.err)
+        done = fashreg(*arguments)
+        assert token not in done.out + done.err
+        return done
 
     return call
 

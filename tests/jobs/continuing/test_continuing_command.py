@@ -3,34 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
-from fashreg.cli import run as command
-
-# ---- the command ----
-
-Command = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def typed(capsys: pytest.CaptureFixture[str]) -> Command:
-    def call(*words: object) -> tuple[int, str, str]:
-        capsys.readouterr()
-        status = command([str(word) for word in words])
-        said = capsys.readouterr()
-        return status, said.out, said.err
-
-    return call
+from command_line import Fashreg
 
 
 def test_the_command_learns_writes_a_report_and_says_what_was_kept(
-    typed: Command, first: Path, table: Path, tmp_path: Path
+    fashreg: Fashreg, first: Path, table: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
-    status, said, _ = typed("continue", first, "--add-attribute", "pattern", "--table", table, "--out", out)
+    status, said, _ = fashreg("continue", first, "--add-attribute", "pattern", "--table", table, "--out", out)
     assert status == 0
     assert "kept to the bit: category, colour" in said
     page = (out / "report.html").read_text()
@@ -38,18 +20,18 @@ def test_the_command_learns_writes_a_report_and_says_what_was_kept(
     assert 'class="cell own"' in page
 
 
-def test_the_command_can_only_check(typed: Command, first: Path, table: Path) -> None:
-    status, said, _ = typed("continue", first, "--add-attribute", "pattern", "--table", table, "--dry-run")
+def test_the_command_can_only_check(fashreg: Fashreg, first: Path, table: Path) -> None:
+    status, said, _ = fashreg("continue", first, "--add-attribute", "pattern", "--table", table, "--dry-run")
     assert status == 0
     assert "experience pattern:" in said
-    status, _, said = typed("continue", first, "--add-attribute", "pattern", "--table", table)
+    status, _, said = fashreg("continue", first, "--add-attribute", "pattern", "--table", table)
     assert status == 1
     assert "--out runs/NAME" in said
 
 
-def test_the_command_prints_json(typed: Command, first: Path, table: Path, tmp_path: Path) -> None:
+def test_the_command_prints_json(fashreg: Fashreg, first: Path, table: Path, tmp_path: Path) -> None:
     out = ["--out", tmp_path / "run", "--json", "--no-report"]
-    status, said, _ = typed("continue", first, "--add-attribute", "pattern", "--table", table, *out)
+    status, said, _ = fashreg("continue", first, "--add-attribute", "pattern", "--table", table, *out)
     assert status == 0
     found = json.loads(said[said.index("{\n") :])
     assert found["kept"]["equal"] == {"category": True, "colour": True}
