@@ -11,7 +11,6 @@ from torch import Tensor
 from fashreg.indexes.faiss_arrays_only import for_arrays
 from fashreg.indexes.faiss_making import (
     Kind,
-    codes_of,
     default_refine,
     factory_of,
     faiss_threads,
@@ -173,10 +172,6 @@ class Structure:
         if isinstance(faiss.downcast_index(self.faiss), faiss.IndexPreTransform):
             return faiss.SearchParametersPreTransform(index_params=found)
         return found
-
-    def code_bytes(self) -> int:
-        """Bytes of codes a vector, without lists' ids and links."""
-        return int(codes_of(self.faiss).sa_code_size())
 
 
 def _chosen(rows: Tensor, places: Tensor) -> Tensor:

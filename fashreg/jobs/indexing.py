@@ -210,11 +210,6 @@ def items_of(rows: Table, keep: Sequence[str] = ()) -> pd.DataFrame:
     )
 
 
-def index_spec(name: str, options: Mapping[str, Any]) -> Any:
-    """An index by name with its options."""
-    return {"name": name, **options} if options else name
-
-
 def _refuse_reserved(name: str) -> None:
     if name in ("id", "image", "score"):
         raise DataError(f'the column "{name}" cannot be kept: hits have an {name} of their own; rename it', column=name)

@@ -16,7 +16,7 @@ from fashreg.interfaces import Evaluator
 from fashreg.jobs.evaluation import Asking, Evaluation, evaluate_table
 from fashreg.jobs.evaluation_kinds import judges
 from fashreg.jobs.settling import task_evaluators
-from fashreg.jobs.task_tables import CLASSIFICATION, NEEDS, TaskTables
+from fashreg.jobs.task_tables import CLASSIFICATION, TaskTables
 from fashreg.values import Experience
 
 #: The mean over the tasks of the metric that matters most to each.
@@ -106,11 +106,6 @@ def check_tasks(tables: Mapping[str, TaskTables], learner: Any) -> None:
                     f"tasks.{name}.data.{column}",
                     field=f"tasks.{name}.data",
                 )
-
-
-def needs_target(kind: str) -> bool:
-    """Whether batches of tasks of this kind hold target pictures."""
-    return "target" in NEEDS.get(kind, ())
 
 
 def evaluate_part(
