@@ -85,13 +85,18 @@ def test_a_stream_that_died_goes_on_to_the_same_weights_and_the_same_file(
     assert told(tmp_path) == told(whole.folder)
 
 
-def test_a_resumed_stream_measures_no_row_twice(
-    shop: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def die_in_the_second(shop: pd.DataFrame, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that goes down in the middle of its second experience."""
     with monkeypatch.context() as patch:
         dies(patch, Run, "step", 17)
         with pytest.raises(CrashError):
-            train(shop, tmp_path)
+            train(shop, out)
+
+
+def test_a_resumed_stream_measures_no_row_twice(
+    shop: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    die_in_the_second(shop, tmp_path, monkeypatch)
     assert len(read_record(tmp_path / "stream.json").map) == 1
     rows: list[int] = []
     own = Judge.row
@@ -103,10 +108,7 @@ def test_a_resumed_stream_measures_no_row_twice(
 def test_a_row_that_is_gone_and_cannot_be_measured_any_more_is_missed(
     shop: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with monkeypatch.context() as patch:
-        dies(patch, Run, "step", 17)
-        with pytest.raises(CrashError):
-            train(shop, tmp_path)
+    die_in_the_second(shop, tmp_path, monkeypatch)
     kept = (tmp_path / "stream.json").read_text()
     (tmp_path / "stream.json").unlink()
     with pytest.raises(ModelError, match="lacks the row of 'colour'"):
