@@ -265,21 +265,37 @@ def test_bf16_arithmetic_gives_about_the_same_value_and_full_precision_rows() ->
 
 @pytest.mark.parametrize("how", ["impartial", "uniform"])
 def test_a_run_that_died_goes_on_bit_for_bit(how: str, tmp_path: Path) -> None:
+    """In the middle of the second epoch, when gradients are scaled by what was measured after the first, tasks begin
+    anew within an epoch, and texts are left out at random. Compared are the last weights, not the best.
+    """
+    measured = {"match/mean_recall": 0.5, "edit/mean_recall": 0.1, "name/macro_f1": 0.9, "say/bleu@4": 0.2}
+
     def run(folder: Path, fails_at: int | None = None) -> dict[str, Tensor]:
         options: dict[str, Any] = (
-            {"impartial": True, "schedule": "round-robin"} if how == "impartial" else {"schedule": how}
+            {"impartial": True, "schedule": "round-robin"}
+            if how == "impartial"
+            else {"schedule": how, "batches": {"match": 5, "say": 1}}
         )
-        trainer = {"checkpoint_steps": 1, "accumulate": 4 if how == "impartial" else 1}
-        measured = {f"{task}/mean_recall": 0.5 for task in KINDS}
-        learner = MultiTaskLearner(adaptive=True, **options)
+        trainer = {
+            "epochs": 2,
+            "evaluate_every": 1,
+            "checkpoint_steps": 1,
+            "accumulate": 4 if how == "impartial" else 1,
+        }
+        learner = MultiTaskLearner(adaptive=True, empty_texts=0.5, clip_lr_factor=1.0, **options)
         parts = {"turns": learner.turns, "evaluate": lambda *asked: {"recall@1": 0.1, **measured}}
         session = small_session(folder, fails_at=fails_at, trainer=trainer, **parts)
+        last: dict[str, Tensor] = {}
+        learner.stepped = lambda step: last.update(  # type: ignore[method-assign]
+            {name: value.clone() for name, value in session.encoder.state_dict().items()}
+        )
         learnt(session, learner)
-        return {name: value.clone() for name, value in session.encoder.state_dict().items()}
+        assert learner.scales["edit"] > 1.4
+        return last
 
     whole = run(tmp_path / "whole")
     with pytest.raises(CrashError):
-        run(tmp_path / "died", 5)
+        run(tmp_path / "died", 15)
     assert not difference(whole, run(tmp_path / "died"))
 
 
