@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import shutil
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,13 +10,13 @@ import torch
 from torch import Tensor
 
 from fashreg.errors import RequirementError
+from fashreg.evaluators.meteor import check_meteor, meteor_of
 from fashreg.functional.captions import bleu_parts, words_of
 
 _NO_PACKAGE = (
     "captions are judged by pycocoevalcap, which is not installed; it is an extra of fashreg: "
     "pip install 'fashreg[captions]'"
 )
-_NO_JAVA = "METEOR 1.5 is a Java program, and there is no `java` on the PATH; install one, or leave meteor=False"
 
 
 class CaptioningEvaluator:
@@ -58,8 +57,8 @@ class CaptioningEvaluator:
         self.meteor = meteor
         if importlib.util.find_spec("pycocoevalcap") is None:
             raise RequirementError(_NO_PACKAGE, needs=("fashreg[captions]",))
-        if meteor and shutil.which("java") is None:
-            raise RequirementError(_NO_JAVA, needs=())
+        if meteor:
+            check_meteor()
 
     def per_query(self, written: Sequence[str], references: Sequence[Sequence[str]]) -> dict[str, Tensor]:
         """(N,) float64 by name, whose mean is the metric; METEOR and a mean with it are no means over captions.
@@ -78,7 +77,7 @@ class CaptioningEvaluator:
         found = {"bleu@4": _bleu(ours, theirs)}
         found |= {name: float(column.mean()) for name, column in _by_caption(ours, theirs).items()}
         if self.meteor:
-            found["meteor"] = _meteor(ours, theirs)
+            found["meteor"] = meteor_of(ours, theirs)
         return {**found, "mean": sum(found.values()) / len(found)}
 
 
@@ -124,10 +123,3 @@ def _by_caption(ours: Words, theirs: list[Words]) -> dict[str, Tensor]:
         _, cider = Cider().compute_score(*asked)
     columns = {"rouge_l": rouge, "cider": cider}
     return {n: torch.from_numpy(np.asarray(column, dtype=np.float64).copy()) for n, column in columns.items()}
-
-
-def _meteor(ours: Words, theirs: list[Words]) -> float:
-    from pycocoevalcap.meteor.meteor import Meteor
-
-    score, _ = Meteor().compute_score(*_asked(ours, theirs))
-    return float(score)

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import math
-import os
-import shutil
-import sys
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -129,29 +125,6 @@ def test_the_mean_of_four_is_that_of_the_papers() -> None:
     assert round(100 * sum(numbers.values()) / 4, 2) == 65.50
 
 
-STAND_IN = """#!{python}
-import sys
-for line in sys.stdin:
-    kind, *parts = line.rstrip("\\n").split(" ||| ")
-    if kind == "SCORE":
-        print(len(parts[-1].split()), len(parts) - 1, flush=True)
-    else:
-        for score in (*[0.5] * len(parts), 0.25):
-            print(score, flush=True)
-"""
-
-
-def test_meteor_is_the_number_that_java_gives_for_the_corpus(monkeypatch: Any, tmp_path: Path) -> None:
-    """A stand-in for `java` that speaks METEOR's lines: 0.5 for each caption, 0.25 for all."""
-    (tmp_path / "java").write_text(STAND_IN.replace("{python}", sys.executable))
-    (tmp_path / "java").chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    found = CaptioningEvaluator(meteor=True)(*captions(1))
-    assert found["meteor"] == 0.25
-    assert found["mean"] == pytest.approx(sum(found[n] for n in ("bleu@4", "rouge_l", "cider", "meteor")) / 4)
-    assert "mean" not in CaptioningEvaluator(meteor=True).per_query(*captions(1))
-
-
 def test_bleu_counts_by_hand() -> None:
     """ "a a b" against "a b c" and "a c": one a is clipped; a b matches; the nearer length is 3."""
     grams_, lengths = bleu_counts(["a a b"], [["a b c", "a c"]], n=2)
@@ -181,13 +154,6 @@ def test_without_the_package_it_is_said_what_to_install(monkeypatch: pytest.Monk
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(RequirementError, match=r"pip install 'fashreg\[captions\]'"):
         CaptioningEvaluator()
-
-
-def test_without_java_meteor_is_refused_before_anything_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shutil, "which", lambda name: None)
-    with pytest.raises(RequirementError, match="no `java` on the PATH"):
-        CaptioningEvaluator(meteor=True)
-    assert CaptioningEvaluator().meteor is False
 
 
 def test_references_are_lists_of_texts() -> None:
