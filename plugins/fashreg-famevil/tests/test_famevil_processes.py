@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import torch
 from famevil_ranks import WAYS, train, value_of_halves
 from safetensors.torch import load_file
 
+from fashreg.testing.ranks import in_two_processes
+
 
 def test_two_processes_end_where_one_does(tmp_path: Path) -> None:
     """To the bit on both; to rounding against one. Defect 17 of the published code: negatives of one process only."""
-    script = Path(__file__).with_name("famevil_ranks.py")
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
-    done = subprocess.run([*command, str(tmp_path)], capture_output=True, text=True, check=False, timeout=300)
-    assert done.returncode == 0, done.stderr
+    in_two_processes(Path(__file__).with_name("famevil_ranks.py"), tmp_path)
     first, second = (load_file(tmp_path / f"{rank}.safetensors") for rank in range(2))
     halves = first.pop("halves"), second.pop("halves")
     assert all(torch.allclose(half, value_of_halves(0, 1), atol=1e-5) for half in halves)

@@ -19,7 +19,7 @@ class Writer(nn.Linear):
         """(..., d) -> (..., V)."""
         few = hidden.ndim == 2 and 1 < len(hidden) <= _FEW and hidden.device.type == "cpu"
         plain = hidden.dtype == self.weight.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
-        if few and plain and not torch.is_grad_enabled() and torch.backends.mkl.is_available():
+        if few and plain and not torch.is_grad_enabled() and torch.backends.mkl.is_available():  # type: ignore[no-untyped-call]
             return torch.addmm(self.bias[:, None], self.weight, hidden.T).T
         return F.linear(hidden, self.weight, self.bias)
 
