@@ -23,6 +23,7 @@ from fashreg.data.columns import (
     whole_numbers,
 )
 from fashreg.data.official import Official
+from fashreg.data.split_names import meant, synonyms
 
 Rows = NDArray[np.int64]
 _BOXES = ("x_1", "y_1", "x_2", "y_2")
@@ -75,9 +76,7 @@ class TableSource:
                 )
             return everything
         values = self._cells(column)
-        wanted = {split} if split in values else _synonyms(split, config)
-        if split.endswith("*") and split not in values:
-            wanted = {value for value in values if value.startswith(split[:-1])}
+        wanted = meant(split, set(values), config)
         rows = np.array([i for i, value in enumerate(values) if value in wanted], dtype=np.int64)
         if not len(rows):
             known = ", ".join(f'"{value}"' for value in sorted(set(values))[:10])
@@ -88,7 +87,7 @@ class TableSource:
         """Whether any row belongs to this split."""
         if not self._has(self.config.split):
             return False
-        return not {split, *_synonyms(split, self.config)}.isdisjoint(self._cells(str(self.config.split)))
+        return not {split, *synonyms(split, self.config)}.isdisjoint(self._cells(str(self.config.split)))
 
     def splits(self, rows: Rows) -> list[str] | None:
         """The split column of these rows, as written."""
@@ -244,8 +243,3 @@ class TableSource:
             shown = examples(rows[bad], [cells[i] for i in bad])
             self.problems.add(f'column "{column}" takes true or false; it says else in {shown}', rows[bad], column)
         return values
-
-
-def _synonyms(split: str, config: DataConfig) -> set[str]:
-    """`validation` goes by several names; other splits by their own only."""
-    return {"val", "valid", "dev"} if split == config.validation_split == "validation" else {split}
