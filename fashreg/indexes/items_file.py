@@ -51,10 +51,8 @@ def _plain(column: Any, value: Any) -> Any:
     raise ValueError(f"items column {column!r} holds a {type(value).__name__}, which cannot be saved as JSON")
 
 
-def read_items(path: Path, ids: Tensor) -> DataFrame:
-    """The rows of such a file, if they are those of these ids; ModelError naming the file otherwise."""
-    import pandas as pd
-
+def read_item_lines(path: Path) -> list[dict[str, Any]]:
+    """The rows of a file of such lines, each with a whole number as `id`; ModelError naming the file otherwise."""
     rows = []
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
@@ -64,6 +62,14 @@ def read_items(path: Path, ids: Tensor) -> DataFrame:
                 raise ModelError(f"{path}: line {number} cannot be read: {error}") from error
     if not all(isinstance(row, dict) and type(row.get("id")) is int for row in rows):
         raise ModelError(f"{path}: every line must be an object with a whole number as `id`")
+    return rows
+
+
+def read_items(path: Path, ids: Tensor) -> DataFrame:
+    """The rows of such a file, if they are those of these ids; ModelError naming the file otherwise."""
+    import pandas as pd
+
+    rows = read_item_lines(path)
     _check_cells(path, rows)
     if sorted(row["id"] for row in rows) != sorted(ids.tolist()):
         raise ModelError(f"{path}: its ids are not those of the vectors")

@@ -23,9 +23,10 @@ from torch import Tensor
 
 from fashreg.errors import ModelError
 from fashreg.formats import newer_format_hint
+from fashreg.indexes.items_file import read_item_lines
 from fashreg.jobs.evaluation_result import Evaluation, Item, Neighbours, PerQuery, Sort, StoredVectors
 from fashreg.manifest import MANIFEST, Manifest, read_manifest, verify_folder, write_folder_atomically
-from fashreg.strict_json import parse_json, read_json, write_json
+from fashreg.strict_json import read_json, write_json
 from fashreg.strict_tensors import read_tensors, write_tensors
 
 KIND = "evaluation"
@@ -171,16 +172,7 @@ def _vectors(manifest: Manifest) -> StoredVectors | None:
 def _items(manifest: Manifest) -> list[Item] | None:
     if _ITEMS not in manifest.files:
         return None
-    path, rows = manifest.path(_ITEMS), []
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            try:
-                rows.append(parse_json(line))
-            except (ValueError, RecursionError) as error:
-                raise ModelError(f"{path}: line {number} cannot be read: {error}") from error
-    if not all(isinstance(row, dict) and type(row.get("id")) is int for row in rows):
-        raise ModelError(f"{path}: every line must be an object with a whole number as `id`")
-    return rows
+    return read_item_lines(manifest.path(_ITEMS))
 
 
 def _taken(manifest: Manifest, file: str, tensors: dict[str, Tensor], name: str, dtype: str, axes: int) -> Tensor:
