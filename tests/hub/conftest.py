@@ -66,3 +66,16 @@ def repo(hub: LocalHub) -> str:
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
     return small_folder(tmp_path / "model")
+
+
+@pytest.fixture(scope="session")
+def bases(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The good folders, each opened once: whatever is imported late is imported now."""
+    from hostile.bases import BASES
+    from hostile.opening import open_folder
+
+    root = tmp_path_factory.mktemp("good")
+    for name, make in BASES.items():
+        make(root / name)
+        open_folder(name, root / name)
+    return root

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hostile.bases import BASES
 from hostile.opening import open_folder
 from hostile.watching import bounded, watched
 from hostile.workshop import Workshop
@@ -59,16 +58,6 @@ def few(examples: int) -> settings:
         phases=[Phase.generate],
         suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
     )
-
-
-@pytest.fixture(scope="module")
-def bases(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The good folders."""
-    root = tmp_path_factory.mktemp("good")
-    for name, make in BASES.items():
-        make(root / name)
-        open_folder(name, root / name)
-    return root
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 from hostile import CASES, manifests
-from hostile.bases import BASES
 from hostile.opening import open_folder
 from hostile.workshop import Hostile, Workshop, pickle_of
 
@@ -28,15 +27,6 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalHub]:
     with LocalHub() as server, client_of(server, tmp_path_factory.mktemp("home")):
         yield server
     assert server.failures == []
-
-
-@pytest.fixture(scope="module")
-def bases(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The good folders."""
-    root = tmp_path_factory.mktemp("good")
-    for name, make in BASES.items():
-        make(root / name)
-    return root
 
 
 def served(hub: LocalHub, case: Hostile, bases: Path, place: Path, prefix: str = "") -> str:

@@ -22,16 +22,6 @@ from fashreg.jobs.indexing import load_index
 from fashreg.storage import load_encoder
 
 
-@pytest.fixture(scope="module")
-def bases(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The good folders, each opened once: whatever is imported late is imported now."""
-    root = tmp_path_factory.mktemp("good")
-    for name, make in BASES.items():
-        make(root / name)
-        open_folder(name, root / name)
-    return root
-
-
 @pytest.mark.parametrize("case", CASES, ids=lambda c: ascii(c.name)[1:60])
 def test_a_hostile_folder_is_refused_by_name_and_does_nothing(case: Hostile, bases: Path, tmp_path: Path) -> None:
     shop = Workshop(bases / case.base, tmp_path / "repository")
