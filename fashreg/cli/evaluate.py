@@ -84,13 +84,16 @@ def compare(
         str, typer.Argument(help="Evaluation, run folder, folder of runs, user/name@REV, or several: A1,A2,A3.")
     ],
     b: Annotated[str, typer.Argument(help="The same for the other side.")],
+    task: Annotated[
+        str | None, typer.Option(help="Task to compare, of runs and models that were measured task by task.")
+    ] = None,
     html: Annotated[Path | None, typer.Option(help="Also write a page with what lies behind the difference.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Compare two results by one protocol: paired test over queries, and spread where a side has several trainings."""
     from fashreg.jobs.comparison import compare as run
 
-    found = run(a, b)
+    found = run(a, b, task=task)
     if html is not None:
         from fashreg.report.comparing import write_comparison
 

@@ -83,14 +83,15 @@ class Comparison:
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
 
 
-def compare(first: Given | Sequence[Given], second: Given | Sequence[Given]) -> Comparison:
+def compare(first: Given | Sequence[Given], second: Given | Sequence[Given], *, task: str | None = None) -> Comparison:
     """Compare two results, each an evaluation, an evaluation folder, a run folder, a model on the Hub (user/name@REV),
-    or several of them (trainings of one recipe with different seeds), or a folder of such folders.
+    or several of them (trainings of one recipe with different seeds), or a folder of such folders. task: whose results,
+    of runs and models that were measured task by task.
 
     Every metric is tested over queries, on the means over trainings; with two trainings or more on both sides also over
     trainings. ModelError when they were not measured by the same protocol, saying what differs.
     """
-    one, other = opened(first), opened(second)
+    one, other = opened(first, task), opened(second, task)
     reference = one.evaluations[0]
     for side in (one, other):
         for folder, evaluation in zip(side.folders, side.evaluations, strict=True):

@@ -239,5 +239,7 @@ def _slice_lines(column: str, values: Mapping[str, Slice], primary: str, most: i
     worst = sorted(values.items(), key=lambda item: (item[1].get(primary, 0.0), item[0]))
     lines = [f"  {primary} by {column}, worst first ({len(values)} values):"]
     return lines + [
-        f"    {v:<22} {x[primary]:.4f}  {int(x['support'])} queries" for v, x in worst[:most] if primary in x
+        f"    {v:<22} {x[primary]:.4f}  {int(x['support'])} {'query' if x['support'] == 1 else 'queries'}"
+        for v, x in worst[:most]
+        if primary in x
     ]

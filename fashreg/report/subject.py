@@ -13,6 +13,7 @@ from fashreg.errors import ModelError
 from fashreg.jobs.evaluation_folder import load_evaluation
 from fashreg.jobs.evaluation_result import Evaluation, Item
 from fashreg.jobs.stream_record import STREAM, StreamRecord, read_record
+from fashreg.manifest import MANIFEST
 from fashreg.report.tasks import read_tasks
 from fashreg.strict_json import parse_json, read_json
 from fashreg.strict_yaml import read_yaml
@@ -64,7 +65,8 @@ def read_subject(folder: str | Path) -> Subject:
         raise ModelError(f"no folder {folder}; a report is made of a run (train --out) or of evaluate --out")
     if (path / ABOUT).is_file():
         return _with_run(Subject(_name(path), path, load_evaluation(path)), path.resolve().parent)
-    if not any((path / name).exists() for name in (RECIPE, METRICS, RESULTS, EVALUATION)):
+    made_by_training = any((path / name).exists() for name in (RECIPE, METRICS, RESULTS, EVALUATION))
+    if not made_by_training or (path / MANIFEST).is_file():  # a model keeps its recipe, too, and is no run
         inner = f"; did you mean {path.parent}?" if path.name == MODEL else ""
         raise ModelError(f"{folder} is neither a run folder nor an evaluation folder{inner}")
     found = load_evaluation(path / EVALUATION) if (path / EVALUATION).is_dir() else None

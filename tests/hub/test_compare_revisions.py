@@ -115,3 +115,14 @@ def test_a_folder_of_that_name_wins(shared: dict[str, str], tmp_path: Path) -> N
     found = compare(REPO, REPO)
     assert found.first.folders == (REPO,)
     assert found.first.mean("recall@1") == 1.0
+
+
+def test_tasks_beside_a_model_are_named(hub: LocalHub, token: str, tmp_path: Path) -> None:
+    for name, hits in (("wishes", 20), ("words", 30)):
+        save_evaluation(result(hits), tmp_path / f"run/evaluation-{name}")
+    save_encoder(tiny_encoder(), tmp_path / "run/model")
+    push(tmp_path / "run", "ann/tasks", token=token)
+    mine = save_evaluation(result(30), tmp_path / "mine")
+    assert compare("ann/tasks", mine, task="words").differences["recall@1"].difference == 0
+    with pytest.raises(ModelError, match=r"ann/tasks was measured on wishes, words: say which to compare, --task"):
+        compare("ann/tasks", mine)

@@ -144,3 +144,31 @@ def test_folders_are_evaluations_runs_lists_or_folders_of_runs(tmp_path: Path) -
         compare(tmp_path / "empty", tmp_path / "a")
     with pytest.raises(ModelError, match="at least one"):
         compare([], tmp_path / "a")
+
+
+def run_of_tasks(folder: Path, wishes: float, words: float) -> Path:
+    """As training leaves a run with tasks, as far as comparing looks."""
+    for name, share in (("wishes", wishes), ("words", words)):
+        save_evaluation(result(share, protocol=replace(PROTOCOL, label=name)), folder / f"evaluation-{name}")
+    (folder / "recipe.yaml").write_text("tasks: {}\n")
+    return folder
+
+
+def test_runs_with_tasks_are_compared_task_by_task(tmp_path: Path) -> None:
+    one, other = run_of_tasks(tmp_path / "a", 0.5, 0.5), run_of_tasks(tmp_path / "b", 0.6, 0.4)
+    assert compare(one, other, task="wishes").differences["recall@1"].difference > 0
+    assert compare(one, other, task="words").differences["recall@1"].difference < 0
+    again = run_of_tasks(tmp_path / "seeds/1", 0.6, 0.4), run_of_tasks(tmp_path / "seeds/2", 0.7, 0.4)
+    several = compare(one, tmp_path / "seeds", task="wishes").second
+    assert several.folders == tuple(str(run / "evaluation-wishes") for run in again)
+    with pytest.raises(ModelError, match=r"a was measured on wishes, words: say which to compare, --task wishes"):
+        compare(one, other)
+    with pytest.raises(ModelError, match=r"on wishes, words, and not on 'word': say which"):
+        compare(one, other, task="word")
+
+
+def test_a_run_with_one_task_needs_no_name_of_it(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        save_evaluation(result(0.5), tmp_path / name / "evaluation-only")
+        (tmp_path / name / "recipe.yaml").write_text("tasks: {}\n")
+    assert compare(tmp_path / "a", tmp_path / "b").differences["recall@1"].difference == 0

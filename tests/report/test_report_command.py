@@ -15,6 +15,7 @@ from fashreg.jobs.evaluation_result import Evaluation
 from fashreg.report import writing
 from fashreg.report.subject import read_subject
 from fashreg.report.writing import default_place, write_report
+from fashreg.storage import save_encoder
 from fashreg.testing.tiny_run import tiny_encoder
 
 
@@ -51,6 +52,15 @@ def test_a_run_that_was_stopped_shows_its_log_and_what_is_missing(run: Path, tmp
     assert "What is not here" in text
     assert "has not ended, or was stopped" in text
     assert "<polyline" in text
+
+
+def test_a_model_is_no_run_and_gets_no_page_inside(tmp_path: Path) -> None:
+    folder = save_encoder(tiny_encoder(), tmp_path / "run/model", recipe={"seed": 1})
+    before = sorted(path.name for path in folder.iterdir())
+    assert "recipe.yaml" in before
+    with pytest.raises(ModelError, match=r"neither a run folder nor an evaluation folder; did you mean .*run\?"):
+        write_report(folder, default_place(folder))
+    assert sorted(path.name for path in folder.iterdir()) == before
 
 
 def test_numbers_alone_are_shown_where_nothing_else_was_kept(run: Path, tmp_path: Path) -> None:
