@@ -124,7 +124,7 @@ class ByKind:
             return words_search
         if kinds[1] == "composed":
             spec = evaluators_for(self._encoders[1], task, self._trained.tasks, ())[0]
-            excluded: bool = build("evaluator", spec).exclude_reference
+            excluded = bool(getattr(build("evaluator", spec), "exclude_reference", False))
             return lambda asker: composed_search(asker, exclude_reference=excluded)
         raise ModelError(
             f"the task {task!r} ({kinds[1]}) does not find pictures, so it has no gallery; judge its vectors by "
