@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fashreg_famevil.few_rows import linear_of_few
 from fashreg_famevil.written import Written
 
 
@@ -137,7 +138,7 @@ class TextTower(Tower):
         """As `attend` for one more token of each text, x (G, S, d), after what is written, which then holds it too."""
         block = self.blocks[layer]
         attention = block.attn
-        projected = F.linear(block.ln_1(x), attention.in_proj_weight, attention.in_proj_bias)
+        projected = linear_of_few(block.ln_1(x), attention.in_proj_weight, attention.in_proj_bias).contiguous()
         q, k, v = (split_heads(part, self.heads) for part in projected.chunk(3, dim=2))
         keys, values = written.put(layer, k, v)
         seen = F.scaled_dot_product_attention(q, keys, values, attn_mask=written.mask).transpose(1, 2).flatten(2)

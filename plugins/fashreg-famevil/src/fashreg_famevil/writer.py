@@ -6,22 +6,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-_FEW = 8  # rows; of more, the usual product is as fast
+from fashreg_famevil.few_rows import linear_of_few
 
 
 class Writer(nn.Linear):
-    """W h + b for every token, as nn.Linear; with a few rows on a CPU with MKL, W is the left factor.
-
-    A caption at a time, or a handful, is all reading W: MKL does that up to three times faster from that side.
-    """
+    """W h + b for every token: nn.Linear, faster for a handful of captions (`few_rows`)."""
 
     def forward(self, hidden: Tensor) -> Tensor:
         """(..., d) -> (..., V)."""
-        few = hidden.ndim == 2 and 1 < len(hidden) <= _FEW and hidden.device.type == "cpu"
-        plain = hidden.dtype == self.weight.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
-        if few and plain and not torch.is_grad_enabled() and torch.backends.mkl.is_available():  # type: ignore[no-untyped-call]
-            return torch.addmm(self.bias[:, None], self.weight, hidden.T).T
-        return F.linear(hidden, self.weight, self.bias)
+        return linear_of_few(hidden, self.weight, self.bias)
 
 
 class TokenScores(nn.Module):
