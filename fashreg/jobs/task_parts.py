@@ -22,6 +22,8 @@ from fashreg.values import Experience
 #: The mean over the tasks of the metric that matters most to each.
 MEAN = "mean_primary"
 
+_LOOKED_AT = 1000  # training texts of a task that are held against what the backbone reads
+
 #: Kind of task -> what a backbone, and a head, must be able to do.
 _ABLE = {
     "backbone": {"cross-modal": "encode_text", "composed": "compose", "captioning": "captions"},
@@ -106,6 +108,20 @@ def check_tasks(tables: Mapping[str, TaskTables], learner: Any) -> None:
                     f"tasks.{name}.data.{column}",
                     field=f"tasks.{name}.data",
                 )
+
+
+def cut_texts(tables: Mapping[str, TaskTables], backbone: Any) -> tuple[str, ...]:
+    """What to tell of training texts that the backbone does not read to their end, where it can say so."""
+    told = []
+    for name, task in tables.items():
+        texts = [text for text in task.train.texts or () if text][:_LOOKED_AT]
+        if texts and hasattr(backbone, "cut_texts") and (cut := backbone.cut_texts(texts)):
+            of = f"{len(texts):,}" if len(texts) < _LOOKED_AT else f"the first {len(texts):,}"
+            told.append(
+                f"task {name}: {cut:,} of {of} training texts are longer than the {backbone.context_length} tokens "
+                "that are read, and are cut: --set backbone.context_length=N"
+            )
+    return tuple(told)
 
 
 def evaluate_part(

@@ -26,6 +26,7 @@ from fashreg.jobs.stream_judging import Judge, final_evaluation
 from fashreg.jobs.stream_record import StreamRecord
 from fashreg.jobs.stream_result import joined_report
 from fashreg.jobs.tables import Tables, read_tables
+from fashreg.jobs.task_parts import cut_texts
 from fashreg.jobs.task_runs import earlier_tasks, measured_tasks, save_tasks
 from fashreg.jobs.training_result import Plan, TrainedRun
 from fashreg.strict_json import write_json
@@ -105,7 +106,7 @@ def run_training(
     speaks = session.processes.first
     path = None if folder is None else folder.path / RESULTS
     if speaks and not quiet:
-        for warning in tables.warnings:
+        for warning in (*tables.warnings, *cut_texts(tables.tasks, parts.encoder.backbone)):
             print(f"note: {warning}", flush=True)
     before = stream = None
     first = earlier_tasks(path) or (measured_tasks(parts, tables.tasks, details=False) if speaks else {})

@@ -13,6 +13,7 @@ from fashreg.jobs.evaluation_result import Evaluation
 from fashreg.jobs.parts import Parts
 from fashreg.jobs.stream_result import StreamResult
 from fashreg.jobs.tables import Tables
+from fashreg.jobs.task_parts import cut_texts
 from fashreg.jobs.task_tables import TaskTables
 from fashreg.training.session import LearnReport
 
@@ -104,7 +105,8 @@ class Plan:
                 lines.append(
                     f"experience {step.name}: {size} pictures, {values} values, {len(parts.sampler_of(step))} batches"
                 )
-        return "\n".join([*lines, *(f"note: {w}" for w in tables.warnings)])
+        told = (*tables.warnings, *cut_texts(tables.tasks, parts.encoder.backbone))
+        return "\n".join([*lines, *(f"note: {w}" for w in told)])
 
 
 def _splits(tables: Tables | TaskTables) -> list[str]:

@@ -36,6 +36,13 @@ def test_more_merges_give_fewer_tokens_and_the_same_numbers() -> None:
     assert int(tokens_of(4096).encode(["red"], 8)[0, 1]) == int(whole)
 
 
+def test_texts_that_would_be_cut_are_counted() -> None:
+    tokens = tokens_of(WHOLE)
+    assert tokens.cut(["a red dress", "a red dress with stripes"], 5) == 1
+    assert tokens.cut(SAID, 77) == 0
+    assert tokens.cut(["long " * 100, "long " * 75], 77) == 1
+
+
 def test_what_is_too_long_ends_with_the_end() -> None:
     row = tokens_of(1024).encode(["a very long text about a dress"], 6)[0]
     assert row[0] == 1022

@@ -13,6 +13,7 @@ from fashreg.config import read_recipe
 from fashreg.errors import DataError, FashregError, RecipeError
 from fashreg.jobs.task_tables import read_task_tables
 from fashreg.jobs.training import Plan, check
+from fashreg.testing.tiny_texts import TinyTextBackbone
 
 pytestmark = pytest.mark.usefixtures("no_waiting_for_the_disk", "toys")
 FOUR = ("cross-modal", "find", "classification", "captioning")
@@ -102,6 +103,18 @@ def test_parts_that_do_not_fit_a_task_are_refused_before_anything_is_measured(
         changes["data"] = {"table": str(table), "text": "caption", "workers": 0, **changes["data"]}
     with pytest.raises(FashregError, match=says):
         planned(table, **changes)
+
+
+def test_texts_that_the_backbone_cuts_are_told(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(TinyTextBackbone, "context_length", 4, raising=False)
+    monkeypatch.setattr(
+        TinyTextBackbone, "cut_texts", lambda self, texts: sum(len(t.split()) > 3 for t in texts), raising=False
+    )
+    said = planned(table).describe()
+    assert "note: task captioning: 24 of 24 training texts are longer than the 4 tokens that are read" in said
+    assert "task find:" not in said.partition("note:")[2]
+    monkeypatch.setattr(TinyTextBackbone, "cut_texts", lambda self, texts: 0)
+    assert "tokens" not in planned(table).describe()
 
 
 def test_a_task_of_a_recipe_is_left_out_by_null(table: Path) -> None:

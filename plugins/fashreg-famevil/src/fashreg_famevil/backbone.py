@@ -172,6 +172,10 @@ class FameViLBackbone(nn.Module):
         """B texts -> (B, N) int64 on the model's device; what is too long is cut."""
         return tokens_of(self.vocabulary).encode(texts, self.context_length).to(self._device)
 
+    def cut_texts(self, texts: Sequence[str]) -> int:
+        """How many of the texts are longer than what is read of them."""
+        return tokens_of(self.vocabulary).cut(texts, self.context_length)
+
     def encode_text(self, texts: Sequence[str], task: str | None = None) -> Tensor:
         """B texts -> (B, E), not normalised."""
         return self.trunk.text(self.tokenize(texts), known(task, self.kinds))

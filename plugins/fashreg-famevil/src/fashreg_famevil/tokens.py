@@ -47,6 +47,10 @@ class Tokens:
             rows[row, : len(numbers)] = torch.tensor(numbers)
         return rows
 
+    def cut(self, texts: Sequence[str], length: int) -> int:
+        """How many of the texts `encode` would cut."""
+        return sum(sum(number < self.start for number in self._pairs.encode(text)) > length - 2 for text in texts)
+
     def decode(self, numbers: Iterable[int]) -> str:
         """The text of tokens; marks of start and end are left out, bytes that are no text become U+FFFD."""
         text: str = self._pairs.decode([number for number in numbers if number < self.start])

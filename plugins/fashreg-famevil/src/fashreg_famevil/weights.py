@@ -33,7 +33,8 @@ def tag_of(model: str, weights: str | Path | None) -> dict[str, Any]:
     if weights is None or str(weights).startswith(HUB) or Path(weights).suffix in (".safetensors", *PICKLES):
         return {}
     if model in OWN:
-        raise OptionError(f"there are no weights of {model}, only random ones: weights=None (null)", field="weights")
+        why = f"there are no weights of {model}, only random ones: --set backbone.weights=null"
+        raise OptionError(why, field="weights")
     tags = open_clip.list_pretrained_tags_by_model(model)
     if weights not in tags:
         offered = f"its tags are {', '.join(tags)}" if tags else "it has none"
