@@ -26,6 +26,7 @@ from fashreg.component import options_of
 from fashreg.config import read_recipe
 from fashreg.errors import UnknownComponentError
 from fashreg.plugins import hooks, shipped_recipes
+from fashreg.testing.private import keep_private
 
 DRAWN = ("--products", "32", "--views", "4", "--size", "48")
 
@@ -61,9 +62,7 @@ class PluginContract:
 
     @pytest.fixture(autouse=True)
     def _private(self, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-        monkeypatch.setattr("os.fsync", lambda handle: None)
-        monkeypatch.setenv("FASHREG_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
-        monkeypatch.delenv("FASHREG_PLUGINS", raising=False)
+        keep_private(monkeypatch, tmp_path_factory)
 
     # ---- what it brings ----
 

@@ -29,13 +29,6 @@ from fashreg.testing.tiny_run import (
 from fashreg.training.session import Session
 
 
-@pytest.fixture(autouse=True)
-def _private(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    monkeypatch.setattr("os.fsync", lambda handle: None)
-    monkeypatch.setenv("FASHREG_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
-    monkeypatch.delenv("FASHREG_PLUGINS", raising=False)
-
-
 def session(folder: Any = None, fails_at: int | None = None, memory: Any = None, **parts: Any) -> Session:
     memory = memory or ACBNMemory(20, embed_dim=DIM, start_step=1, min_effective=4.0)
     parts.setdefault("trainer", {"epochs": 3, "checkpoint_steps": 2})

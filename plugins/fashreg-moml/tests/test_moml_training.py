@@ -16,13 +16,6 @@ from fashreg.testing.ranks import in_two_processes
 from fashreg.testing.tiny_run import CrashError, difference, run_folder, tiny_experience, weights_of
 
 
-@pytest.fixture(autouse=True)
-def _private(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    monkeypatch.setattr("os.fsync", lambda handle: None)
-    monkeypatch.setenv("FASHREG_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
-    monkeypatch.delenv("FASHREG_PLUGINS", raising=False)
-
-
 def learn(made: Any) -> list[list[int]]:
     learner = Noting()
     learner.bind(made).learn(tiny_experience())
