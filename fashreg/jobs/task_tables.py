@@ -170,9 +170,10 @@ def _learnable(table: Table, name: str, kind: str, data: DataConfig) -> tuple[Ta
         if column not in NEEDS[kind] or cells is None:
             continue
         filled = np.array([bool(cell) for cell in cells], dtype=np.bool_)
-        if not filled.all():
+        missing = ~filled if table.query is None else ~filled & np.asarray(table.query)  # a gallery's rows ask nothing
+        if missing.any():
             told.append(
-                f"{int((~filled).sum()):,} of {len(table):,} training rows have no {column} (column "
+                f"{int(missing.sum()):,} of {len(table):,} training rows have no {column} (column "
                 f'"{getattr(data, column)}") and are not learned from'
             )
         kept &= filled

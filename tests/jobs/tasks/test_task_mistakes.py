@@ -59,6 +59,20 @@ def test_rows_without_a_class_are_left_out_in_training_and_measuring_and_that_is
     assert len(tasks["captioning"].train) == 24
 
 
+def test_rows_that_are_only_searched_are_not_told_as_rows_without_a_text(table: Path, tmp_path: Path) -> None:
+    def searched(frame: pd.DataFrame, flag: str) -> pd.DataFrame:
+        rows = frame.index[frame["split"] == "train"][:2]
+        frame["is_query"], frame["is_gallery"] = "true", "true"
+        frame.loc[rows, ["is_query", "caption"]] = flag, ""
+        return frame
+
+    for flag, told in (("true", True), ("false", False)):
+        file = edited(table, tmp_path / flag, lambda frame, flag=flag: searched(frame, flag))
+        task = read_task_tables(read_recipe(task_recipe(file)))["captioning"]
+        assert len(task.train) == 22
+        assert any("2 of 24 training rows have no text" in said for said in task.warnings) == told
+
+
 def test_a_mistake_in_a_tasks_table_names_the_task_and_the_field_to_set(table: Path, tmp_path: Path) -> None:
     def mistake(tasks: dict[str, Any], **changes: Any) -> str:
         with pytest.raises(DataError) as caught:
