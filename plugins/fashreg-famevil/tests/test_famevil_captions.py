@@ -59,12 +59,22 @@ def test_a_length_that_does_not_fit_is_refused(pictures: Tensor) -> None:
             search(model, head(), model.memory(pictures, "cap"), "cap", ENDS, length=11)
 
 
-def test_one_beam_without_length_penalty_is_greedy_where_greedy_ends(pictures: Tensor) -> None:
-    model, words = small_model(moved=True), head(-100.0)
+@pytest.mark.parametrize("penalty", [0.0, 40.0])
+def test_one_beam_weighs_the_beginnings_of_what_greedy_search_writes(pictures: Tensor, penalty: float) -> None:
+    """At 40 length is all that counts, and it is greedy search's text."""
+    model, words = small_model(moved=True), head(-5.0)
     memory = model.memory(pictures, "cap")
-    assert beam(model, words, memory, "cap", ENDS, beams=1, length=3, length_penalty=0.0) is not None
-    long = beam(model, words, memory, "cap", ENDS, beams=1, length=5, length_penalty=40.0)
-    assert long == greedy(model, words, memory, "cap", ENDS, length=5)
+    paths, wanted = greedy(model, words, memory, "cap", ENDS, length=5), []
+    for picture, path in zip(pictures, paths, strict=True):
+        contexts = model.contexts(model.memory(picture[None], "cap"))
+        with torch.no_grad():
+            log = words(model.hidden(torch.tensor([[START, *path]]), contexts, "cap")[0]).log_softmax(dim=1)
+        sums = [float(sum(log[i, word] for i, word in enumerate((*path[:n], END)))) for n in range(6)]
+        best = max(range(6), key=lambda n: sums[n] / (n + 1) ** penalty)
+        wanted.append(path[:best])
+    assert {len(path) for path in paths} == {5}
+    assert beam(model, words, memory, "cap", ENDS, beams=1, length=5, length_penalty=penalty) == wanted
+    assert (wanted == paths) == (penalty == 40.0)
 
 
 @pytest.mark.parametrize("penalty", [0.0, 1.0, 2.0])

@@ -24,7 +24,7 @@ def beam(
     """The caption with the best log-probability / (tokens with end) ** length_penalty among `beams` kept at each place.
 
     A picture is done when its best finished caption beats what the best unfinished one could still reach; it then
-    leaves the batch. One that reaches `length` counts as it stands. beams = 1 is greedy search.
+    leaves the batch. One that reaches `length` ends there. One beam weighs the beginnings of what greedy search writes.
     """
     if beams < 1:
         raise ValueError(f"beams must be at least 1, got {beams}")
