@@ -71,9 +71,7 @@ def test_rows_without_a_text_or_a_target_are_not_learned_from_and_that_is_told(t
 
 def test_a_task_that_finds_no_text_at_all_is_refused(table: Path, tmp_path: Path) -> None:
     there = edited(table, tmp_path / "shop", "wishes.csv", lambda frame: frame.assign(wish=""))
-    with pytest.raises(
-        DataError, match=r"task 'find': .* composed has nothing to learn from: 12 of 12 training rows"
-    ):
+    with pytest.raises(DataError, match=r"task 'find': .* composed has nothing to learn from: 12 of 12 training rows"):
         planned(there)
 
 
