@@ -35,77 +35,32 @@ Cells that the JSON file has already are not run again, so an interrupted study 
 from __future__ import annotations
 
 import argparse
-import json
-import math
 import statistics
-import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
+from famevil_arms import ARMS, BOTH, MORE, STL, TASKS, TEACHERS, Arm, scores, shown
 from famevil_data import atelier, fashion_products, other_atelier
 from safetensors.torch import save_file
+from study import Cells, Numbers, add_cell_arguments
 
 import fashreg
 
-TASKS = {"cross-modal": "XMR", "composed": "TGIR", "classification": "SCR", "captioning": "FIC"}
 MODEL = {"name": "fame-vil", "model": "tiny", "image_size": 48, "context_length": 32, "vocabulary": 1024, "crop": 1.0}
 RATES, SHARES = (1e-3, 3e-3, 1e-2), (0.01, 0.1, 1.0)
-Numbers = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Arm:
-    """A row of the table. together: one model of all tasks. changed: options of the learner."""
-
-    name: str
-    together: bool
-    adapters: bool = True
-    across: bool = True
-    taught: bool = False
-    changed: tuple[tuple[str, Any], ...] = ()
-
-    @property
-    def tasks(self) -> tuple[str, ...]:
-        """What it can do: captions need the way across."""
-        return tuple(task for task in TASKS if self.across or task != "captioning")
-
-
-STL, STL_XAA = Arm("STL", False, False, False), Arm("STL + XAA", False, False)
-BOTH = Arm("MTL + TSA + XAA", True)
-TEACHERS = Arm("STL + TSA + XAA", False)
-ARMS = (
-    STL,
-    Arm("STL + TSA", False, True, False),
-    STL_XAA,
-    TEACHERS,
-    Arm("MTL", True, False, False),
-    Arm("MTL + TSA", True, True, False),
-    Arm("MTL + XAA", True, False),
-    BOTH,
-    Arm("MTL + TSA + XAA + teachers", True, taught=True),
-)
-MORE = (
-    Arm("... with teachers, uniform", True, taught=True, changed=(("schedule", "uniform"),)),
-    Arm("... with teachers, round-robin", True, taught=True, changed=(("schedule", "round-robin"),)),
-    Arm("... without teachers, adaptive", True, changed=(("adaptive", True),)),
-    Arm("... without teachers, impartial", True, changed=(("schedule", "round-robin"), ("impartial", True))),
-)
 
 
 class Study:
     """The tables, the start, and what was found so far."""
 
     def __init__(self, options: argparse.Namespace, folder: Path) -> None:
-        self.options, self.folder, self.file = options, folder, options.json
-        known = self.file is not None and self.file.is_file()
-        self.found: dict[str, Numbers] = json.loads(self.file.read_text()) if known else {}
-        self.until = time.monotonic() + 60 * options.minutes
+        self.options, self.folder = options, folder
+        self.cells = Cells(options.json, _told, options.minutes)
 
     @cached_property
     def tables(self) -> tuple[Path, Path]:
@@ -143,13 +98,12 @@ class Study:
             "seed": seed,
         }
 
-    def start(self) -> tuple[Path, Numbers]:
+    def start(self) -> Path:
         """A CLIP trained from nothing on pictures and texts: a file of its weights."""
         path = self.folder / f"start-{self.options.start_epochs}.safetensors"
-        key = f"start, epochs {self.options.start_epochs}"
-        if not path.is_file():
-            rates = (2e-3, 1.0)
-            recipe = self.recipe(STL, ("cross-modal",), 0, epochs=self.options.start_epochs, rates=rates)
+
+        def make() -> Numbers:
+            recipe = self.recipe(STL, ("cross-modal",), 0, epochs=self.options.start_epochs, rates=(2e-3, 1.0))
             if self.options.set == "atelier":
                 table = other_atelier(self.folder / "start", self.options.start_products)
                 recipe["tasks"]["cross-modal"]["data"] |= {"table": str(table)}
@@ -157,49 +111,49 @@ class Study:
             run = fashreg.train(recipe, quiet=True)
             clip = run.encoder.backbone.trunk.clip
             save_file({name: value.contiguous() for name, value in clip.state_dict().items()}, path)
-            self._keep(key, {"scores": scores_of(run), "seconds": time.perf_counter() - began})
-        return path, self.found.get(key, {})
+            return {"scores": scores_of(run), "seconds": time.perf_counter() - began}
+
+        self.cells.get(f"start, epochs {self.options.start_epochs}", make)
+        if not path.is_file():  # known, but its file is gone
+            make()
+        return path
 
     def cell(self, arm: Arm, tasks: Sequence[str], seed: int, *, rates: tuple[float, float], judged: str) -> Numbers:
         """One training: the scores of its tasks on the judged split."""
-        key = f"{arm.name}, {' + '.join(TASKS[task] for task in tasks)}, seed {seed}, lr {rates[0]:g} x {rates[1]:g}"
-        key += f", epochs {self.options.epochs}, {judged}"
-        kept = self.folder / key.replace("/", "-")
-        wanted = arm == TEACHERS and judged == "test"
-        if key in self.found and not (wanted and not kept.is_dir() and self._teaches(seed, rates)):
-            return self.found[key]
-        if time.monotonic() > self.until:
-            sys.exit(3)
-        learner: Numbers = {}
-        if arm.taught:
-            learner["teachers"] = {task: str(self.teacher(task, seed, rates)) for task in tasks}
-        path, _ = self.start()
-        recipe = self.recipe(
-            arm, tasks, seed, epochs=self.options.epochs, rates=rates, weights=str(path), learner=learner
-        )
-        if judged == "validation":
-            recipe["data"] |= {"test_split": "validation", "validation_split": "none"}
-        began = time.perf_counter()
-        run = fashreg.train(recipe, quiet=True, out=kept if wanted else None)
-        if key not in self.found:
-            parameters = sum(p.numel() for p in run.encoder.parameters())
-            taken = time.perf_counter() - began
-            self._keep(key, {"scores": scores_of(run), "parameters": parameters, "seconds": taken})
-        return self.found[key]
+        return self.cells.get(self._key(arm, tasks, seed, rates, judged), self._made(arm, tasks, seed, rates, judged))
 
     def teacher(self, task: str, seed: int, rates: tuple[float, float]) -> Path:
         """The model of one task with both kinds of adapters; trained anew where its folder is gone."""
-        key = f"{TEACHERS.name}, {TASKS[task]}, seed {seed}, lr {rates[0]:g} x {rates[1]:g}"
-        key += f", epochs {self.options.epochs}, test"
-        if not (self.folder / key / "model").is_dir():
-            self.cell(TEACHERS, (task,), seed, rates=rates, judged="test")
-        return self.folder / key / "model"
+        kept = self.folder / self._key(TEACHERS, (task,), seed, rates, "test")
+        if not (kept / "model").is_dir():
+            self._made(TEACHERS, (task,), seed, rates, "test")()
+        return kept / "model"
 
-    def _teaches(self, seed: int, rates: tuple[float, float]) -> bool:
-        """Whether an arm that is not done yet needs this seed's teachers."""
-        arms = [arm for arm in (*ARMS, *(MORE if self.options.more else ())) if arm.taught]
-        end = f"seed {seed}, lr {rates[0]:g} x {rates[1]:g}, epochs {self.options.epochs}, test"
-        return any(not any(key.startswith(f"{arm.name}, ") and key.endswith(end) for key in self.found) for arm in arms)
+    def _key(self, arm: Arm, tasks: Sequence[str], seed: int, rates: tuple[float, float], judged: str) -> str:
+        does = " + ".join(TASKS[task] for task in tasks)
+        made = f"lr {rates[0]:g} x {rates[1]:g}, epochs {self.options.epochs}"
+        return f"{arm.name}, {does}, seed {seed}, {made}, {judged}"
+
+    def _made(
+        self, arm: Arm, tasks: Sequence[str], seed: int, rates: tuple[float, float], judged: str
+    ) -> Callable[[], Numbers]:
+        """The training itself; models that may teach are kept."""
+
+        def make() -> Numbers:
+            taught = {task: str(self.teacher(task, seed, rates)) for task in tasks} if arm.taught else {}
+            given = {"weights": str(self.start()), "learner": {"teachers": taught} if taught else {}}
+            recipe = self.recipe(arm, tasks, seed, epochs=self.options.epochs, rates=rates, **given)
+            if judged == "validation":
+                recipe["data"] |= {"test_split": "validation", "validation_split": "none"}
+            teaches = arm == TEACHERS and judged == "test"
+            began = time.perf_counter()
+            run = fashreg.train(
+                recipe, quiet=True, out=self.folder / self._key(arm, tasks, seed, rates, judged) if teaches else None
+            )
+            parameters, seconds = sum(p.numel() for p in run.encoder.parameters()), time.perf_counter() - began
+            return {"scores": scores_of(run), "parameters": parameters, "seconds": seconds}
+
+        return make
 
     def chosen(self) -> tuple[float, float]:
         """Learning rate, and the CLIP's share of it."""
@@ -212,63 +166,24 @@ class Study:
         return max(RATES, key=lambda lr: score((lr, share))), share
 
     def row(self, arm: Arm, seed: int, rates: tuple[float, float]) -> Numbers:
-        """Scores of every task of an arm, and its parameters."""
+        """Scores of every task of an arm, its parameters, and each task's model's."""
         groups = [arm.tasks] if arm.together else [(task,) for task in arm.tasks]
         cells = [self.cell(arm, tasks, seed, rates=rates, judged="test") for tasks in groups]
         return {
             "scores": {task: score for cell in cells for task, score in scores(cell).items()},
             "parameters": sum(cell["parameters"] for cell in cells),
-            "seconds": sum(cell["seconds"] for cell in cells),
+            "each": {task: cell["parameters"] for tasks, cell in zip(groups, cells, strict=True) for task in tasks},
         }
 
-    def _keep(self, key: str, numbers: Numbers) -> None:
-        self.found[key] = numbers
-        told = {TASKS[task]: round(100 * score, 1) for task, score in scores(numbers).items()}
-        print(f"{key}: {told} in {numbers['seconds']:.0f} s", flush=True)
-        if self.file is not None:
-            fresh = self.file.with_suffix(".part")
-            fresh.write_text(json.dumps(self.found, indent=1))
-            fresh.replace(self.file)
+
+def _told(cell: Numbers) -> str:
+    found = {TASKS[task]: round(100 * score, 1) for task, score in scores(cell).items()}
+    return f"{found} in {cell['seconds']:.0f} s"
 
 
 def scores_of(run: Any) -> Numbers:
     """Every metric of every task."""
     return {task: dict(found["metrics"]) for task, found in run.as_dict()["tasks"].items()}
-
-
-def scores(cell: Mapping[str, Any]) -> dict[str, float]:
-    """A task's score, 0 to 1 but for CIDEr."""
-    names = {"cross-modal": "mean_recall", "composed": "mean_recall", "classification": "mean", "captioning": "mean"}
-    return {task: found[names[task]] for task, found in cell["scores"].items()}
-
-
-def shown(study: Study, arms: Sequence[Arm], seeds: Sequence[int], rates: tuple[float, float]) -> Iterator[str]:
-    """The table: means over seeds, with the spread."""
-    rows = {arm.name: [study.row(arm, seed, rates) for seed in seeds] for arm in arms}
-    four = {task: STL_XAA if task == "captioning" else STL for task in TASKS}
-    base = sum(
-        study.cell(arm, (task,), seeds[0], rates=rates, judged="test")["parameters"] for task, arm in four.items()
-    )
-    head = f"{'':<34}{'parameters':>12}" + "".join(f"{name:>26}" for name in TASKS.values())
-    yield f"{head}{'mean change':>13}{'but for FIC':>13}"
-    for arm in arms:
-        cells, changes = [], {}
-        for task in TASKS:
-            if task not in arm.tasks:
-                cells.append("-")
-                continue
-            here = [100 * row["scores"][task] for row in rows[arm.name]]
-            from_ = STL_XAA if task == "captioning" else STL
-            there = [100 * row["scores"][task] for row in rows[from_.name]]
-            change = 100 * (statistics.mean(here) / statistics.mean(there) - 1)
-            changes[task] = change
-            cells.append(f"{statistics.mean(here):.1f} ({min(here):.1f}-{max(here):.1f}) {change:+.1f}%")
-        parameters = rows[arm.name][0]["parameters"]
-        line = f"{arm.name:<34}{parameters:>12,}" + "".join(f"{cell:>26}" for cell in cells)
-        shared = statistics.mean(changes[task] for task in STL.tasks)
-        yield line + f"{statistics.mean(changes.values()):>+12.1f}%{shared:>+12.1f}%"
-    ratio = rows[BOTH.name][0]["parameters"] / base - 1
-    yield f"parameters of {BOTH.name} against those of four models of one task (STL, captions with XAA): {ratio:+.1%}"
 
 
 def main() -> None:
@@ -284,8 +199,7 @@ def main() -> None:
     parser.add_argument("--rates", type=float, nargs=2, metavar=("LR", "SHARE"), help="given, not chosen")
     parser.add_argument("--more", action="store_true", help="also other orders, adaptive and impartial")
     parser.add_argument("--folder", type=Path, help="keeps tables, the start and the teachers; unset: made for the run")
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--minutes", type=float, default=math.inf, help="stop before a cell that begins later (exit 3)")
+    add_cell_arguments(parser)
     options = parser.parse_args()
     if options.set == "fashion-products" and options.data is None:
         parser.error("--set fashion-products needs --data FOLDER")
@@ -295,7 +209,8 @@ def main() -> None:
         rates = tuple(options.rates) if options.rates else study.chosen()
         print(f"{'given' if options.rates else 'chosen'}: lr {rates[0]:g}, the CLIP at {rates[1]:g} of it", flush=True)
         arms = (*ARMS, *(MORE if options.more else ()))
-        print("\n".join(shown(study, arms, options.seeds, rates)))
+        rows = {arm.name: [study.row(arm, seed, rates) for seed in options.seeds] for arm in arms}
+        print("\n".join(shown(rows, arms)))
 
 
 if __name__ == "__main__":
