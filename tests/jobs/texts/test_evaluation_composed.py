@@ -98,3 +98,15 @@ def test_candidates_of_composed_queries(encoder, make) -> None:
     assert float(found.per_query.values["recall@1"].nanmean()) == pytest.approx(found.metrics["recall@1"])
     for query, ids in zip(found.neighbours.query_ids.tolist(), found.neighbours.ids.tolist(), strict=True):
         assert sum(table.labels[i] == table.labels[query] for i in ids if i >= 0) == 1
+
+
+def test_the_reference_is_no_candidate_where_it_is_left_out(encoder, make) -> None:
+    table = edits(make)
+    shown = [target or path for path, target in zip(table.paths, table.targets, strict=True)]
+    met = []
+    for left_out in (True, False):
+        evaluator = ComposedEvaluator(ks=(1,), candidates=7, queries=20, repeats=1, exclude_reference=left_out)
+        near = evaluate_table(encoder, table, [evaluator]).neighbours
+        found = zip(near.query_ids.tolist(), near.ids.tolist(), strict=True)
+        met.append(sum(shown[i] == table.paths[query] for query, ids in found for i in ids if i >= 0))
+    assert met[0] == 0 < met[1]

@@ -9,8 +9,12 @@ from text_rows import KINDS, PRODUCTS, TEXTS, N, mean, order
 
 from fashreg.errors import DataError
 from fashreg.evaluators.cross_modal import CrossModalEvaluator
+from fashreg.functional.candidates import Trials
+from fashreg.functional.relevance import relevance_from_labels
 from fashreg.jobs.evaluation import Asking, evaluate_table
+from fashreg.jobs.evaluation_asker import Search, nobody, side
 from fashreg.jobs.evaluation_folder import load_evaluation, save_evaluation
+from fashreg.jobs.evaluation_question import Question
 
 
 def plain_directions(encoder, table) -> dict[str, dict[int, list[int]]]:
@@ -157,3 +161,14 @@ def test_the_order_of_rows_does_not_matter_where_views_share_a_text(encoder, mak
     assert one.metrics == other.metrics
     assert torch.equal(one.per_query.ids, other.per_query.ids)
     assert torch.equal(one.neighbours.ids, other.neighbours.ids)
+
+
+def test_of_candidates_with_equal_scores_the_smaller_id_comes_first_and_not_the_right_one() -> None:
+    asked = side(torch.ones(3, 2), np.array([0, 1, 2]), nobody(3))
+    gallery = side(torch.ones(6, 2), np.array([0, 0, 1, 1, 2, 2]), torch.arange(6))
+    relevance = relevance_from_labels(asked.labels, asked.ids, gallery.labels, gallery.ids)
+    search = Search(Question(asked, gallery, relevance, "", 0), torch.arange(3), "text", "image")
+    trials = Trials(torch.arange(3), torch.tensor([[1, 2, -1], [2, 5, 0], [4, 0, 1]]))
+    part, near = search.drawn(CrossModalEvaluator(ks=(1, 2)), trials, 3, 1)
+    assert near.ids.tolist() == [[1, 2, -1], [0, 2, 5], [0, 1, 4]]
+    assert (part.numbers["recall@1"], part.numbers["recall@2"]) == (pytest.approx(1 / 3), pytest.approx(2 / 3))
