@@ -17,7 +17,7 @@ from fashreg.hub.listing import list_places
 from fashreg.indexes.folder import ABOUT, KIND, SavedIndex, load_index_folder
 from fashreg.jobs.index_choice import Candidate, candidate, chosen, of_task
 from fashreg.jobs.index_tasks import folder_name, indexes_in
-from fashreg.manifest import Manifest
+from fashreg.manifest import MANIFEST, Manifest
 
 _MISSING = (401, 404)
 _MOST_LOOKED_AT = 20  # indexes of a repository
@@ -57,7 +57,11 @@ def own_folder(place: str | Path) -> Path:
 
 
 def _one_index(folder: Path, task: str | None, question: Question | None) -> Path:
-    """The folder, or the index in it that is meant where it holds several."""
+    """The folder, or the index in it that is meant where it holds several; ModelError for a run."""
+    if (folder / "model" / "config.json").is_file() and not (folder / MANIFEST).exists():
+        raise ModelError(
+            f"{folder} is a run folder, and no index: fashreg index build {folder / 'model'} --table TABLE --out FOLDER"
+        )
     if not (inner := indexes_in(folder)):
         return folder
     several = [candidate(str(path), path / ABOUT) for path in inner]

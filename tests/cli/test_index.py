@@ -33,6 +33,12 @@ def test_info_says_what_an_index_holds_and_what_it_finds(fashreg, index: Path) -
     assert str(said["pictures"]) in plain
 
 
+def test_a_run_is_no_index_and_what_makes_one_is_said(fashreg, shop: Path) -> None:
+    refused = fashreg("search", shop / "run", "-k", 1)
+    assert refused.status == 1
+    assert f"is a run folder, and no index: fashreg index build {shop / 'run/model'}" in refused.err
+
+
 def test_hits_show_what_was_kept(fashreg, index: Path) -> None:
     hit = json.loads(fashreg("search", index, "-k", 1, "--json").out)[0]["hits"][0]
     first = fashreg("search", index, "-k", 1).out.splitlines()[1]
