@@ -46,7 +46,10 @@ class Tower:
     def feed(self, layer: int, x: Tensor) -> Tensor:
         """z' + MLP(LN2 z') of one block."""
         block = self.blocks[layer]
-        after: Tensor = x + block.ls_2(block.mlp(block.ln_2(x)))
+        hidden = block.ln_2(x)
+        for part in block.mlp:
+            hidden = linear_of_few(hidden, part.weight, part.bias) if _is_wider(part) else part(hidden)
+        after: Tensor = x + block.ls_2(hidden)
         return after
 
 
@@ -144,6 +147,12 @@ class TextTower(Tower):
         seen = F.scaled_dot_product_attention(q, keys, values, attn_mask=written.mask).transpose(1, 2).flatten(2)
         after: Tensor = x + block.ls_1(attention.out_proj(seen))
         return after
+
+
+def _is_wider(part: Any) -> bool:
+    """Whether it is a plain product to a larger width, that nobody has hooked something to."""
+    plain = type(part) is torch.nn.Linear and not part._forward_hooks and not part._forward_pre_hooks
+    return plain and part.out_features > part.in_features and part.bias is not None
 
 
 def _blocks(tower: Any) -> Any:
