@@ -198,3 +198,26 @@ def test_published_distillation_leaves_other_views_of_a_product_out_of_its_targe
             each.append(-(wanted * said[row, kept].log_softmax(0)).sum())
     assert found is not None
     assert torch.allclose(found, torch.stack(each).mean(), rtol=1e-5)
+
+
+def test_a_teacher_speaks_with_a_scale_of_its_own(alone: Processes) -> None:
+    rows, columns = (x.float() for x in unit_rows())
+    labels = torch.arange(6)
+    batch = TrainingBatch(torch.zeros(6, 1), labels, labels, labels)
+    mine = Answers(rows, columns, torch.tensor([2.0]))
+    theirs = Answers(columns, rows.flip(0), torch.tensor([3.0]))
+    for kind, both in (("cross-modal", True), ("composed", False)):
+        found = value_of(mine, theirs, batch, kind, alone).taught
+        wanted = matching_logits(rows, columns, 2.0), matching_logits(columns, rows.flip(0), 3.0)
+        assert found is not None
+        assert torch.allclose(found, matching_distillation(*wanted, both_ways=both), atol=1e-5)
+
+
+def test_an_edit_learns_from_its_question_and_from_its_target(encoder: Encoder, alone: Processes) -> None:
+    batch = batch_of("edit")
+    batch.images.requires_grad_(True)
+    batch.targets = (batch.targets if batch.targets is not None else batch.images).clone().requires_grad_(True)
+    value_of(answers_of(encoder, batch, "edit"), None, batch, "composed", alone).own.backward()
+    for pictures in (batch.images, batch.targets):
+        assert pictures.grad is not None
+        assert bool(pictures.grad.any())
