@@ -13,7 +13,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def run(argv: Sequence[str]) -> int:
     """Like main, but gives the exit status back."""
-    from fashreg.cli.app import app, explained
+    from fashreg.cli.app import Stopped, app, explained
     from fashreg.errors import FashregError
 
     debug = "--debug" in argv
@@ -25,7 +25,7 @@ def run(argv: Sequence[str]) -> int:
         if debug:
             raise
         return _say(f"error: {error}", 1)
-    except KeyboardInterrupt:
+    except (Stopped, KeyboardInterrupt):
         return _say("stopped", 130)
     except Exception as error:
         if hasattr(error, "show") and hasattr(error, "exit_code"):  # wrong usage, as typer's own click says it

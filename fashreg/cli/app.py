@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from fashreg.cli import (
     answers,
@@ -23,8 +24,25 @@ from fashreg.cli import (
     train,
 )
 
+
+class Stopped(Exception):  # noqa: N818 - not an error
+    """A command was interrupted by hand."""
+
+
+class Commands(TyperGroup):
+    """Typer turns a KeyboardInterrupt into a bare status; here it is told first."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was asked for."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as stop:
+            raise Stopped from stop
+
+
 app = typer.Typer(
     name="fashreg",
+    cls=Commands,
     help="Compose, train, measure and search image retrieval models from plugins.",
     no_args_is_help=True,
     add_completion=False,

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from typer.core import TyperCommand
 
 from fashreg.cli import run
 
@@ -49,3 +50,15 @@ def test_an_interrupted_training_goes_on_to_the_same_model(
     results = [json.loads((tmp_path / name / "results.json").read_text()) for name in "ab"]
     assert results[0]["after"]["metrics"] == results[1]["after"]["metrics"]
     assert results[0]["before"] == results[1]["before"]
+
+
+@pytest.mark.parametrize("command", [["list"], ["index", "info", "gallery"]])
+def test_a_command_stopped_by_hand_says_so(
+    command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def by_hand(*given: object, **more: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(TyperCommand, "invoke", by_hand)
+    assert run(command) == 130
+    assert capsys.readouterr().err == "stopped\n"
