@@ -80,8 +80,9 @@ class Learner(Protocol):
 
     On resume `before` is called anew for every experience up to the present one, then the saved state is put back.
     It may have `needs`: fields of TrainingBatch it cannot do without, as a loss has; `whole_stream` = True: it is given
-    all experiences of a stream as one, with `parts`; `own_loss`, `tasks_of_kinds`, `needs_of_kind`, `turns`, for
-    recipes with `tasks` (docs/tasks.md). What it spends beside the steps, it tells `session.cost`.
+    all experiences of a stream as one, with `parts`; `own_loss`, `tasks_of_kinds`, `needs_of_kind`,
+    `check_tasks`, `turns`, for recipes with `tasks` (docs/tasks.md). What it spends beside the steps, it tells
+    `session.cost`.
     """
 
     def bind(self, session: Any) -> Self: ...  # fashreg.training.session.Session, the parts; before the first learn

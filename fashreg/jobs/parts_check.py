@@ -18,6 +18,8 @@ def check_together(recipe: Recipe, tables: Tables, parts: Parts) -> None:
     """RecipeError for the first thing that does not go together."""
     if tables.tasks:
         check_tasks(tables.tasks, parts.learner)
+        if hasattr(parts.learner, "check_tasks"):
+            parts.learner.check_tasks(list(tables.tasks), recipe.trainer)
         check_judges(parts.tasks)
     else:
         _check_needs(recipe, tables, parts)

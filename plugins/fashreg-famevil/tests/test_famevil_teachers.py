@@ -15,6 +15,7 @@ from fashreg_famevil.teachers import Teachers
 from fashreg_famevil.valuing import value_of
 
 from fashreg.assembly import build, told_by
+from fashreg.config_trainer import TrainerConfig
 from fashreg.encoder import Encoder
 from fashreg.errors import OptionError, RecipeError
 from fashreg.storage import save_encoder
@@ -150,8 +151,20 @@ def test_teachers_that_do_not_fit_are_refused() -> None:
         Teachers({"say": small_encoder({"say": "captioning"}, vocabulary=700)}, student)
     with pytest.raises(RecipeError, match="size"):
         Teachers({"match": small_encoder({"match": "cross-modal"}, image_size=24)}, student)
-    with pytest.raises(RecipeError, match="is not learnt; the tasks are match"):
-        Teachers({"say": taught("say", "captioning")}, student).check_tasks(["match"])
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"teachers": {"say": "."}}, r"learner\.teachers names task 'say'; the tasks are match, name"),
+        ({"teachers": {"match": "runs/nothere/model"}}, "the teacher of task 'match' is to be in runs/nothere/model"),
+        ({"batches": {"say": 3}}, r"learner\.batches names task 'say'"),
+        ({"impartial": True, "schedule": "round-robin"}, "--set trainer.accumulate=2"),
+    ],
+)
+def test_options_that_the_tasks_do_not_allow_are_told_before_training(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(RecipeError, match=said):
+        MultiTaskLearner(**options).check_tasks(["match", "name"], TrainerConfig())
 
 
 def test_a_teacher_may_call_its_task_otherwise_or_have_several() -> None:

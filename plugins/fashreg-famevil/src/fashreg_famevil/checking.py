@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from fashreg.errors import RecipeError
+from fashreg.hub.address import hub_hint, is_address
 
 SCHEDULES = ("size-proportional", "uniform", "round-robin")
 LEARNS = ("trained", "frozen")
@@ -30,6 +32,16 @@ def check_above(name: str, values: Mapping[str, float] | None, least: float) -> 
             raise ValueError(f"{name} of task {task!r} must be above {least:g}, got {value}")
 
 
+def check_backbone(backbone: Any) -> None:
+    """RecipeError for one without texts and tasks."""
+    if not hasattr(backbone, "kinds") or not hasattr(backbone, "trunk"):
+        raise RecipeError(
+            f"learner multi-task needs a backbone with texts and tasks, and {type(backbone).__name__} is none: "
+            "--set backbone=fame-vil",
+            field="backbone",
+        )
+
+
 def check_named(options: Mapping[str, Mapping[str, Any] | None], tasks: Iterable[str]) -> None:
     """RecipeError for an option that names a task which is not learnt."""
     known = list(tasks)
@@ -42,9 +54,19 @@ def check_named(options: Mapping[str, Mapping[str, Any] | None], tasks: Iterable
                 )
 
 
-def check_impartial(accumulate: int, tasks: Sequence[str]) -> None:
-    """RecipeError unless a step has one batch of each task."""
-    if accumulate != len(tasks):
+def check_places(teachers: Mapping[str, str]) -> None:
+    """RecipeError for a teacher that is no folder here and no name on the Hub."""
+    for task, place in teachers.items():
+        if not Path(place).is_dir() and not is_address(place):
+            raise RecipeError(
+                f"the teacher of task {task!r} is to be in {place}, and there is no such folder{hub_hint(place)}",
+                field=f"learner.teachers.{task}",
+            )
+
+
+def check_impartial(impartial: bool, accumulate: int, tasks: Sequence[str]) -> None:
+    """RecipeError unless an impartial step has one batch of each task."""
+    if impartial and accumulate != len(tasks):
         raise RecipeError(
             f"learner.impartial mixes one batch of each of {len(tasks)} tasks: --set trainer.accumulate={len(tasks)}",
             field="trainer.accumulate",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field
 from torch import Tensor, nn
 
+from fashreg.config_trainer import TrainerConfig
 from fashreg.errors import RecipeError
 from fashreg.learners.standard import StandardLearner
 from fashreg.training.new_tasks import add_heads
@@ -137,15 +138,16 @@ class MultiTaskLearner(StandardLearner):
         chosen = {task: number for task, number in (self.batches or {}).items() if task in lengths}
         return order_of({**lengths, **chosen}, self.schedule, seed)
 
+    def check_tasks(self, tasks: Sequence[str], trainer: TrainerConfig) -> None:
+        """RecipeError for options that these tasks do not allow."""
+        named = ("batches", "loss_weights", "bases", "teachers")
+        checking.check_named({name: getattr(self, name) for name in named}, tasks)
+        checking.check_places(self.teachers or {})
+        checking.check_impartial(self.impartial, trainer.accumulate, tasks)
+
     def bind(self, session: Session) -> Self:
         """As ever; teachers are loaded, so that one that does not fit is told at once."""
-        backbone: Any = session.encoder.backbone
-        if not hasattr(backbone, "kinds") or not hasattr(backbone, "trunk"):
-            raise RecipeError(
-                f"learner multi-task needs a backbone with texts and tasks, and {type(backbone).__name__} is none: "
-                "--set backbone=fame-vil",
-                field="backbone",
-            )
+        checking.check_backbone(session.encoder.backbone)
         super().bind(session)
         self._teaching = Teachers.load(self.teachers or {}, session.encoder)
         return self
@@ -160,11 +162,7 @@ class MultiTaskLearner(StandardLearner):
         self.tasks = tuple(task for task in (taught if taught != [None] else only) if task is not None)
         if not self.tasks:
             raise RecipeError("learner multi-task needs the section `tasks` in the recipe", field="tasks")
-        self._teaching.check_tasks(self.tasks)
-        named = {"batches": self.batches, "loss_weights": self.loss_weights, "bases": self.bases}
-        checking.check_named(named, self.tasks)
-        if self.impartial:
-            checking.check_impartial(self.session.trainer.accumulate, self.tasks)
+        self.check_tasks(self.tasks, self.session.trainer)
         self.scales = {}
         for module in self._resting():
             module.requires_grad_(False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -39,16 +39,6 @@ class Teachers:
 
     def __contains__(self, task: str) -> bool:
         return task in self._models
-
-    def check_tasks(self, tasks: Iterable[str]) -> None:
-        """RecipeError for a teacher of a task that is not learnt."""
-        known = list(tasks)
-        for task in self._models:
-            if task not in known:
-                raise RecipeError(
-                    f"there is a teacher for task {task!r}, which is not learnt; the tasks are {', '.join(known)}",
-                    field=f"learner.teachers.{task}",
-                )
 
     @torch.no_grad()
     def answers(self, batch: TrainingBatch, task: str, *, count_padding: bool = False) -> Answers:
