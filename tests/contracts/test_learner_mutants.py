@@ -15,6 +15,7 @@ from torch import Tensor
 from fashreg.learners.standard import StandardLearner
 from fashreg.testing.learner import LearnerContract
 from fashreg.testing.tiny_run import CrashError
+from fashreg.training.best import BestWeights
 from fashreg.training.keeping import keep_model
 from fashreg.training.objective import Objective
 from fashreg.training.optimisation import Group, Optimisation
@@ -102,11 +103,18 @@ class _Undetachable(Embedded):
         return self
 
 
+class LastWeights(BestWeights):
+    """Whatever was measured."""
+
+    def settle(self) -> None:
+        keep_model(self.session, self.run)
+
+
 class KeepsTheLastWeights(Sound):
     """The best weights are measured and not put back."""
 
-    def _settle(self, run: Run) -> None:
-        keep_model(self.session, run)
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, LastWeights(value.session, value.run) if name == "_best" else value)
 
 
 class BeginsTwice(Sound):

@@ -47,7 +47,7 @@ def test_what_people_wrote_into_the_card_on_the_hub_stays(
 
 
 def test_a_card_that_was_edited_in_the_folder_is_pushed(hub: LocalHub, token: str, model: Path, tmp_path: Path) -> None:
-    (model / "README.md").write_text("# All mine\n")
+    (model / "README.md").write_text("---\nlibrary_name: fashreg\n---\n# All mine\n")
     push(model, REPO, token=token)
     assert "# All mine" in hub.repo(REPO).files()["README.md"].decode()
     assert is_whole(hub.repo(REPO).files(), "", tmp_path / "desk")
