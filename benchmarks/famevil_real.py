@@ -88,6 +88,8 @@ class Study:
         trainer |= {"evaluate_every": 0, "checkpoint_every": 0}
         if learner.get("impartial"):
             trainer["accumulate"] = len(tasks)
+        if learner.get("adaptive"):  # its scales come from what is measured on the validation split
+            trainer["evaluate_every"] = 1
         return {
             "data": {**self.data_of("cross-modal"), "augment": {"name": "catalogue", "flip": 0.0}, "decoded": True},
             "tasks": {task: {"data": self.data_of(task)} for task in tasks},

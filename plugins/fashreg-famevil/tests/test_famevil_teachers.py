@@ -160,11 +160,12 @@ def test_teachers_that_do_not_fit_are_refused() -> None:
         ({"teachers": {"match": "runs/nothere/model"}}, "the teacher of task 'match' is to be in runs/nothere/model"),
         ({"batches": {"say": 3}}, r"learner\.batches names task 'say'"),
         ({"impartial": True, "schedule": "round-robin"}, "--set trainer.accumulate=2"),
+        ({"adaptive": True}, "--set trainer.evaluate_every=1"),
     ],
 )
 def test_options_that_the_tasks_do_not_allow_are_told_before_training(options: dict[str, Any], said: str) -> None:
     with pytest.raises(RecipeError, match=said):
-        MultiTaskLearner(**options).check_tasks(["match", "name"], TrainerConfig())
+        MultiTaskLearner(**options).check_tasks(["match", "name"], TrainerConfig(evaluate_every=0))
 
 
 def test_a_teacher_may_call_its_task_otherwise_or_have_several() -> None:

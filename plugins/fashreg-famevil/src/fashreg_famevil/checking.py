@@ -71,3 +71,13 @@ def check_impartial(impartial: bool, accumulate: int, tasks: Sequence[str]) -> N
             f"learner.impartial mixes one batch of each of {len(tasks)} tasks: --set trainer.accumulate={len(tasks)}",
             field="trainer.accumulate",
         )
+
+
+def check_adaptive(adaptive: bool, evaluate_every: int) -> None:
+    """RecipeError where nothing would be measured that scales could come from."""
+    if adaptive and evaluate_every == 0:
+        raise RecipeError(
+            "learner.adaptive scales gradients by what is measured while training, and trainer.evaluate_every is 0: "
+            "--set trainer.evaluate_every=1",
+            field="trainer.evaluate_every",
+        )

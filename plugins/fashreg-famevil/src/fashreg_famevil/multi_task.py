@@ -144,6 +144,7 @@ class MultiTaskLearner(StandardLearner):
         checking.check_named({name: getattr(self, name) for name in named}, tasks)
         checking.check_places(self.teachers or {})
         checking.check_impartial(self.impartial, trainer.accumulate, tasks)
+        checking.check_adaptive(self.adaptive, trainer.evaluate_every)
 
     def bind(self, session: Session) -> Self:
         """As ever; teachers are loaded, so that one that does not fit is told at once."""
