@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from far_index import FAR_INDEX
 from hostile import CASES
 from hostile.bases import BASES
 from hostile.opening import open_folder
@@ -53,19 +54,6 @@ def test_the_model_that_an_index_names_is_a_folder_or_a_repository(model: object
     assert seen == []
 
 
-OUTSIDE = """
-from fashreg.indexes.exact import ExactIndex
-
-
-class FarIndex(ExactIndex):
-    reaches = {"uri": None}
-
-    def __init__(self, uri: str | None = None, *, embed_dim: int) -> None:
-        super().__init__(embed_dim=embed_dim)
-        self.uri = uri
-"""
-
-
 @pytest.mark.parametrize(
     ("allowed", "opens"),
     [("", False), ("http://a:1,db/x.db", True), ("db/*", True), ("*", False), ("http://a:*", False), ("db/x", False)],
@@ -73,7 +61,7 @@ class FarIndex(ExactIndex):
 def test_what_a_folder_would_reach_outside_needs_the_consent_of_the_person(
     allowed: str, opens: bool, bases: Path, tmp_path: Path, fake_plugin: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fake_plugin("fashreg-far", {"fashreg.index": {"far": "fashreg_far:FarIndex"}}, OUTSIDE)
+    fake_plugin("fashreg-far", {"fashreg.index": {"far": "fashreg_far:FarIndex"}}, FAR_INDEX)
     shop = Workshop(bases / "exact", tmp_path / "repository")
     spec = {"name": "far", "plugin": "fashreg-far", "version": "1.0", "config": {"uri": "db/x.db", "embed_dim": 4}}
     shop.json("index.json", lambda about: about.update(spec=spec))

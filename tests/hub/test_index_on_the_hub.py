@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from far_index import FAR_INDEX
 from huggingface_hub import HfApi
 from PIL import Image
 
@@ -208,23 +209,10 @@ def test_what_a_strangers_indexes_say_of_themselves_reaches_no_terminal_as_contr
     assert not {"\x1b", "\u202e"} & set(told)
 
 
-OUTSIDE = """
-from fashreg.indexes.exact import ExactIndex
-
-
-class FarIndex(ExactIndex):
-    reaches = {"uri": None}
-
-    def __init__(self, uri: str | None = None, *, embed_dim: int) -> None:
-        super().__init__(embed_dim=embed_dim)
-        self.uri = uri
-"""
-
-
 def test_what_an_index_on_the_hub_would_reach_outside_needs_the_consent_of_the_person(
     shared: Path, token: str, fake_plugin: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fake_plugin("fashreg-far", {"fashreg.index": {"far": "fashreg_far:FarIndex"}}, OUTSIDE)
+    fake_plugin("fashreg-far", {"fashreg.index": {"far": "fashreg_far:FarIndex"}}, FAR_INDEX)
     about = json.loads((shared / "kept/index.json").read_text())
     config = {"uri": "db/x.db", "embed_dim": about["embed_dim"]}
     about["spec"] = {"name": "far", "plugin": "fashreg-far", "version": "1.0", "config": config}
