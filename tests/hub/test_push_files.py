@@ -95,7 +95,7 @@ def a_zip(path: Path) -> None:
         archive.writestr("archive/data.pkl", b"x")
 
 
-PICKLES = {
+PICKLES = {  # written to be refused; nothing here reads one
     "protocol 4 under a good name": lambda p: (p / "model.safetensors").write_bytes(pickle.dumps([1], 4)),
     "protocol 2 as text": lambda p: (p / "recipe.yaml").write_bytes(pickle.dumps([1], 2)),
     "protocol 0 as json": lambda p: (p / "config.json").write_bytes(pickle.dumps([1], 0)),
